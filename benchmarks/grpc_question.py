@@ -1,0 +1,70 @@
+"""The question as gRPC asks it, and the right answer to it, learnt through a real client."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import grpc
+from google.type.latlng_pb2 import LatLng
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from benchmarks.dataset import PROPERTIES, RADIUS_METERS, Centre
+from benchmarks.load import Exchange
+from spatial.v1 import geometry_pb2, query_pb2, query_pb2_grpc
+
+METHOD = "/spatial.v1.SpatialService/SearchRadius"
+
+
+def request(centre: Centre) -> query_pb2.SearchRadiusRequest:
+    point = LatLng(latitude=centre.latitude, longitude=centre.longitude)
+    query = query_pb2.RadiusQuery(
+        layer="facilities", center=geometry_pb2.Probe(point=point), radius_meters=RADIUS_METERS
+    )
+    return query_pb2.SearchRadiusRequest(query=query, output=query_pb2.Output(properties=PROPERTIES))
+
+
+class Client:
+    """A real gRPC client of a server on this machine."""
+
+    def __init__(self, port: int) -> None:
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        self._health = health_pb2_grpc.HealthStub(self._channel)
+        self._service = query_pb2_grpc.SpatialServiceStub(self._channel)
+
+    def ready(self) -> bool:
+        try:
+            answer = self._health.Check(health_pb2.HealthCheckRequest(), timeout=1, wait_for_ready=True)
+        except grpc.RpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def answers(self, centres: Sequence[Centre]) -> list[query_pb2.SearchRadiusResponse]:
+        return [self._service.SearchRadius(request(centre), timeout=10) for centre in centres]
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+class Answers:
+    """What the servers say about each centre; they must agree with the first that was asked, every time."""
+
+    def __init__(self, centres: Sequence[Centre]) -> None:
+        self._centres = centres
+        self._right: list[query_pb2.SearchRadiusResponse] = []
+
+    def check(self, name: str, client: Client) -> None:
+        """Raises unless the server behind `client` gives the right answer about every centre."""
+        given = client.answers(self._centres)
+        self._right = self._right or given
+        for centre, answer, right in zip(self._centres, given, self._right, strict=True):
+            if answer != right:
+                raise RuntimeError(f"{name} answers differently about {centre}:\n{answer}\ninstead of\n{right}")
+
+    @property
+    def features(self) -> int:
+        return sum(len(answer.features) for answer in self._right)
+
+    @cached_property
+    def exchanges(self) -> dict[Centre, Exchange]:
+        """The request about each centre with the size of its answer."""
+        pairs = zip(self._centres, self._right, strict=True)
+        return {centre: Exchange(request(centre).SerializeToString(), answer.ByteSize()) for centre, answer in pairs}

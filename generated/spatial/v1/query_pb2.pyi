@@ -1,0 +1,257 @@
+from spatial.v1 import feature_pb2 as _feature_pb2
+from spatial.v1 import geometry_pb2 as _geometry_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class PropertyType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PROPERTY_TYPE_UNSPECIFIED: _ClassVar[PropertyType]
+    PROPERTY_TYPE_STRING: _ClassVar[PropertyType]
+    PROPERTY_TYPE_INTEGER: _ClassVar[PropertyType]
+    PROPERTY_TYPE_NUMBER: _ClassVar[PropertyType]
+    PROPERTY_TYPE_BOOLEAN: _ClassVar[PropertyType]
+    PROPERTY_TYPE_TIMESTAMP: _ClassVar[PropertyType]
+    PROPERTY_TYPE_JSON: _ClassVar[PropertyType]
+PROPERTY_TYPE_UNSPECIFIED: PropertyType
+PROPERTY_TYPE_STRING: PropertyType
+PROPERTY_TYPE_INTEGER: PropertyType
+PROPERTY_TYPE_NUMBER: PropertyType
+PROPERTY_TYPE_BOOLEAN: PropertyType
+PROPERTY_TYPE_TIMESTAMP: PropertyType
+PROPERTY_TYPE_JSON: PropertyType
+
+class RadiusQuery(_message.Message):
+    __slots__ = ("layer", "center", "radius_meters", "distance_model")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    CENTER_FIELD_NUMBER: _ClassVar[int]
+    RADIUS_METERS_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    center: _geometry_pb2.Probe
+    radius_meters: float
+    distance_model: _geometry_pb2.DistanceModel
+    def __init__(self, layer: _Optional[str] = ..., center: _Optional[_Union[_geometry_pb2.Probe, _Mapping]] = ..., radius_meters: _Optional[float] = ..., distance_model: _Optional[_Union[_geometry_pb2.DistanceModel, str]] = ...) -> None: ...
+
+class NearestQuery(_message.Message):
+    __slots__ = ("layer", "center", "max_distance_meters", "distance_model")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    CENTER_FIELD_NUMBER: _ClassVar[int]
+    MAX_DISTANCE_METERS_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    center: _geometry_pb2.Probe
+    max_distance_meters: float
+    distance_model: _geometry_pb2.DistanceModel
+    def __init__(self, layer: _Optional[str] = ..., center: _Optional[_Union[_geometry_pb2.Probe, _Mapping]] = ..., max_distance_meters: _Optional[float] = ..., distance_model: _Optional[_Union[_geometry_pb2.DistanceModel, str]] = ...) -> None: ...
+
+class IntersectsQuery(_message.Message):
+    __slots__ = ("layer", "probe", "predicate")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    PROBE_FIELD_NUMBER: _ClassVar[int]
+    PREDICATE_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    probe: _geometry_pb2.Probe
+    predicate: _geometry_pb2.Predicate
+    def __init__(self, layer: _Optional[str] = ..., probe: _Optional[_Union[_geometry_pb2.Probe, _Mapping]] = ..., predicate: _Optional[_Union[_geometry_pb2.Predicate, str]] = ...) -> None: ...
+
+class LayerQuery(_message.Message):
+    __slots__ = ("layer", "bbox")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    BBOX_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    bbox: _geometry_pb2.BoundingBox
+    def __init__(self, layer: _Optional[str] = ..., bbox: _Optional[_Union[_geometry_pb2.BoundingBox, _Mapping]] = ...) -> None: ...
+
+class Query(_message.Message):
+    __slots__ = ("radius", "nearest", "intersects", "layer")
+    RADIUS_FIELD_NUMBER: _ClassVar[int]
+    NEAREST_FIELD_NUMBER: _ClassVar[int]
+    INTERSECTS_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    radius: RadiusQuery
+    nearest: NearestQuery
+    intersects: IntersectsQuery
+    layer: LayerQuery
+    def __init__(self, radius: _Optional[_Union[RadiusQuery, _Mapping]] = ..., nearest: _Optional[_Union[NearestQuery, _Mapping]] = ..., intersects: _Optional[_Union[IntersectsQuery, _Mapping]] = ..., layer: _Optional[_Union[LayerQuery, _Mapping]] = ...) -> None: ...
+
+class Output(_message.Message):
+    __slots__ = ("properties", "view", "encoding")
+    PROPERTIES_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    properties: _containers.RepeatedScalarFieldContainer[str]
+    view: _geometry_pb2.GeometryView
+    encoding: _geometry_pb2.GeometryEncoding
+    def __init__(self, properties: _Optional[_Iterable[str]] = ..., view: _Optional[_Union[_geometry_pb2.GeometryView, str]] = ..., encoding: _Optional[_Union[_geometry_pb2.GeometryEncoding, str]] = ...) -> None: ...
+
+class Property(_message.Message):
+    __slots__ = ("name", "type", "nullable", "computed")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    NULLABLE_FIELD_NUMBER: _ClassVar[int]
+    COMPUTED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    type: PropertyType
+    nullable: bool
+    computed: bool
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[PropertyType, str]] = ..., nullable: _Optional[bool] = ..., computed: _Optional[bool] = ...) -> None: ...
+
+class Index(_message.Message):
+    __slots__ = ("name", "definition", "valid")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    VALID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    definition: str
+    valid: bool
+    def __init__(self, name: _Optional[str] = ..., definition: _Optional[str] = ..., valid: _Optional[bool] = ...) -> None: ...
+
+class Layer(_message.Message):
+    __slots__ = ("name", "description", "geometry_type", "srid", "properties", "extent", "estimated_rows", "indexes")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    GEOMETRY_TYPE_FIELD_NUMBER: _ClassVar[int]
+    SRID_FIELD_NUMBER: _ClassVar[int]
+    PROPERTIES_FIELD_NUMBER: _ClassVar[int]
+    EXTENT_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    INDEXES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    description: str
+    geometry_type: str
+    srid: int
+    properties: _containers.RepeatedCompositeFieldContainer[Property]
+    extent: _geometry_pb2.BoundingBox
+    estimated_rows: int
+    indexes: _containers.RepeatedCompositeFieldContainer[Index]
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., geometry_type: _Optional[str] = ..., srid: _Optional[int] = ..., properties: _Optional[_Iterable[_Union[Property, _Mapping]]] = ..., extent: _Optional[_Union[_geometry_pb2.BoundingBox, _Mapping]] = ..., estimated_rows: _Optional[int] = ..., indexes: _Optional[_Iterable[_Union[Index, _Mapping]]] = ...) -> None: ...
+
+class ListLayersRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListLayersResponse(_message.Message):
+    __slots__ = ("layers",)
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    layers: _containers.RepeatedCompositeFieldContainer[Layer]
+    def __init__(self, layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ...) -> None: ...
+
+class GetLayerRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetFeatureRequest(_message.Message):
+    __slots__ = ("layer", "id", "output")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    id: str
+    output: Output
+    def __init__(self, layer: _Optional[str] = ..., id: _Optional[str] = ..., output: _Optional[_Union[Output, _Mapping]] = ...) -> None: ...
+
+class BatchGetFeaturesRequest(_message.Message):
+    __slots__ = ("layer", "ids", "output")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    output: Output
+    def __init__(self, layer: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., output: _Optional[_Union[Output, _Mapping]] = ...) -> None: ...
+
+class BatchGetFeaturesResponse(_message.Message):
+    __slots__ = ("features", "missing_ids")
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    MISSING_IDS_FIELD_NUMBER: _ClassVar[int]
+    features: _containers.RepeatedCompositeFieldContainer[_feature_pb2.Feature]
+    missing_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, features: _Optional[_Iterable[_Union[_feature_pb2.Feature, _Mapping]]] = ..., missing_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SearchRadiusRequest(_message.Message):
+    __slots__ = ("query", "output", "page_size", "page_token")
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    query: RadiusQuery
+    output: Output
+    page_size: int
+    page_token: str
+    def __init__(self, query: _Optional[_Union[RadiusQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class SearchRadiusResponse(_message.Message):
+    __slots__ = ("features", "next_page_token")
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    features: _containers.RepeatedCompositeFieldContainer[_feature_pb2.Feature]
+    next_page_token: str
+    def __init__(self, features: _Optional[_Iterable[_Union[_feature_pb2.Feature, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class SearchNearestRequest(_message.Message):
+    __slots__ = ("query", "output", "limit")
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    query: NearestQuery
+    output: Output
+    limit: int
+    def __init__(self, query: _Optional[_Union[NearestQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class SearchNearestResponse(_message.Message):
+    __slots__ = ("features",)
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    features: _containers.RepeatedCompositeFieldContainer[_feature_pb2.Feature]
+    def __init__(self, features: _Optional[_Iterable[_Union[_feature_pb2.Feature, _Mapping]]] = ...) -> None: ...
+
+class SearchIntersectsRequest(_message.Message):
+    __slots__ = ("query", "output", "page_size", "page_token")
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    query: IntersectsQuery
+    output: Output
+    page_size: int
+    page_token: str
+    def __init__(self, query: _Optional[_Union[IntersectsQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class SearchIntersectsResponse(_message.Message):
+    __slots__ = ("features", "next_page_token")
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    features: _containers.RepeatedCompositeFieldContainer[_feature_pb2.Feature]
+    next_page_token: str
+    def __init__(self, features: _Optional[_Iterable[_Union[_feature_pb2.Feature, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class CountFeaturesRequest(_message.Message):
+    __slots__ = ("query", "mode")
+    class Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        MODE_UNSPECIFIED: _ClassVar[CountFeaturesRequest.Mode]
+        MODE_EXACT: _ClassVar[CountFeaturesRequest.Mode]
+        MODE_ESTIMATED: _ClassVar[CountFeaturesRequest.Mode]
+    MODE_UNSPECIFIED: CountFeaturesRequest.Mode
+    MODE_EXACT: CountFeaturesRequest.Mode
+    MODE_ESTIMATED: CountFeaturesRequest.Mode
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    query: Query
+    mode: CountFeaturesRequest.Mode
+    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., mode: _Optional[_Union[CountFeaturesRequest.Mode, str]] = ...) -> None: ...
+
+class CountFeaturesResponse(_message.Message):
+    __slots__ = ("count", "mode")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    mode: CountFeaturesRequest.Mode
+    def __init__(self, count: _Optional[int] = ..., mode: _Optional[_Union[CountFeaturesRequest.Mode, str]] = ...) -> None: ...

@@ -1,0 +1,190 @@
+"""Layers: what is served, and what a statement needs to know of it."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
+
+from geoalchemy2 import Geometry
+from sqlalchemy import ColumnElement, Table, inspect
+from sqlalchemy import types as sql
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from service.domain import Key
+from service.errors import InvalidArgument, NotFound, Reason
+from service.geography import geography
+from service.models import Base, District, Facility, Parcel, Zone
+
+WGS84 = 4326
+_IDENTIFIERS = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
+BIGINT = range(-(2**63), 2**63)
+
+
+class PropertyType(IntEnum):
+    """The numbers are the contract's."""
+
+    STRING = 1
+    INTEGER = 2
+    NUMBER = 3
+    BOOLEAN = 4
+    TIMESTAMP = 5
+    JSON = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    name: str
+    type: PropertyType
+    expression: ColumnElement[object]
+    nullable: bool
+    computed: bool = False
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A table seen through one of its geometry columns."""
+
+    name: str
+    description: str
+    table: Table
+    key: ColumnElement[object]
+    geometry: ColumnElement[object]
+    geometry_type: str
+    srid: int
+    properties: Mapping[str, Property] = field(repr=False)
+
+    @property
+    def geodetic(self) -> bool:
+        """Whether distances can be measured on the Earth."""
+        return self.srid == WGS84
+
+    @property
+    def geometry_name(self) -> str:
+        return str(self.geometry.key)
+
+    @cached_property
+    def qualified_name(self) -> str:
+        """The table's name, quoted where it must be."""
+        return str(_IDENTIFIERS.format_table(self.table))
+
+    @cached_property
+    def geography(self) -> ColumnElement[object]:
+        return geography(self.geometry)
+
+    @cached_property
+    def stored(self) -> tuple[str, ...]:
+        """The properties that an answer carries when none are named."""
+        return tuple(name for name, prop in self.properties.items() if not prop.computed)
+
+    def parse_key(self, text: str) -> Key:
+        """The key that `text` stands for; INVALID_ID where it cannot be one."""
+        try:
+            key = int(text)
+        except ValueError:
+            key = None
+        # int() forgives blanks, underscores and signs; ids are echoed, so only the canonical form is one.
+        if key is None or str(key) != text or key not in BIGINT:
+            raise InvalidArgument(Reason.INVALID_ID, f"{text[:80]!r} is not an integer key of layer {self.name!r}")
+        return key
+
+
+class Catalog:
+    """The layers by name."""
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        self._layers = {layer.name: layer for layer in sorted(layers, key=lambda layer: layer.name)}
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._layers.values())
+
+    def __getitem__(self, name: str) -> Layer:
+        try:
+            return self._layers[name]
+        except KeyError:
+            raise NotFound(
+                Reason.LAYER_NOT_FOUND, f"no layer is called {name[:80]!r}", metadata={"layer": name[:80]}
+            ) from None
+
+
+def shipped_layers() -> tuple[Layer, ...]:
+    """The layers of the models that ship with the service."""
+    return (
+        mapped_layer(Facility, "location", "Places and installations, as points.", computed=("longitude", "latitude")),
+        mapped_layer(
+            Zone,
+            "boundary",
+            "Large areas such as countries.",
+            computed=("area_square_meters", "vertex_count"),
+        ),
+        mapped_layer(Zone, "centroid", "The centroids of the zones.", name="zone_centroids"),
+        mapped_layer(
+            District,
+            "boundary",
+            "Parts of a city.",
+            computed=("area_square_meters", "vertex_count"),
+        ),
+        mapped_layer(
+            Parcel,
+            "boundary",
+            "Plots of land, each in a district.",
+            shown=("district_name",),
+            computed=("area_square_meters", "vertex_count"),
+        ),
+    )
+
+
+def mapped_layer(
+    model: type[Base],
+    geometry: str,
+    description: str,
+    *,
+    name: str | None = None,
+    shown: tuple[str, ...] = (),
+    computed: tuple[str, ...] = (),
+) -> Layer:
+    """A layer over a mapped class: its columns and the hybrids `shown` as properties, those `computed` on demand."""
+    table = inspect(model).local_table
+    assert isinstance(table, Table)
+    column = table.c[geometry]
+    assert isinstance(column.type, Geometry)
+    (key,) = table.primary_key
+    stored = [
+        Property(c.name, property_type(c.type), c, bool(c.nullable))
+        for c in table.c
+        if c is not key and not isinstance(c.type, Geometry)
+    ]
+    hybrids = [_hybrid(model, hybrid, computed=hybrid in computed) for hybrid in (*shown, *computed)]
+    return Layer(
+        name=name or table.name,
+        description=description,
+        table=table,
+        key=key,
+        geometry=column,
+        geometry_type=str(column.type.geometry_type),
+        srid=column.type.srid,
+        properties={prop.name: prop for prop in (*stored, *hybrids)},
+    )
+
+
+def _hybrid(model: type[Base], name: str, *, computed: bool) -> Property:
+    expression = inspect(model).all_orm_descriptors[name].__get__(None, model).__clause_element__()
+    return Property(name, property_type(expression.type), expression, nullable=False, computed=computed)
+
+
+# In order: the first that fits wins, and what fits none travels as the text PostgreSQL gives it.
+_PROPERTY_TYPES: tuple[tuple[type[sql.TypeEngine[object]], PropertyType], ...] = (
+    (sql.Boolean, PropertyType.BOOLEAN),
+    (sql.Integer, PropertyType.INTEGER),
+    (sql.Numeric, PropertyType.NUMBER),
+    (sql.DateTime, PropertyType.TIMESTAMP),
+    (ARRAY, PropertyType.JSON),
+    (JSONB, PropertyType.JSON),
+)
+
+
+def property_type(column_type: sql.TypeEngine[object]) -> PropertyType:
+    for family, kind in _PROPERTY_TYPES:
+        if isinstance(column_type, family):
+            return kind
+    return PropertyType.STRING

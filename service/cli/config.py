@@ -1,0 +1,27 @@
+import click
+from pydantic import SecretStr
+from sqlalchemy import make_url
+
+from service.cli.settings import load
+from service.settings import Settings
+
+
+@click.command()
+@click.option("--explain", is_flag=True, help="Say what each setting is for.")
+def config(explain: bool) -> None:
+    """Print every setting, as in effect, with secrets masked.
+
+    A setting is an environment variable of the name printed. `=` marks a default, `*` what the environment has set.
+    """
+    settings = load()
+    for name, field in Settings.model_fields.items():
+        mark = "*" if name in settings.model_fields_set else "="
+        click.echo(f"{mark} SPATIAL_{name.upper()}={_shown(getattr(settings, name))}")
+        if explain:
+            click.echo(f"    {field.description}")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return make_url(value.get_secret_value()).render_as_string(hide_password=True)
+    return "" if value is None else str(value)

@@ -1,0 +1,78 @@
+"""Fields of request messages that many requests share, read with their defaults and limits."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import isfinite
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from service.catalog import Layer
+from service.domain import DistanceModel, Encoding, Output, Predicate, View
+from service.errors import InvalidArgument, Reason, SpatialError
+from spatial.v1 import query_pb2
+
+E = TypeVar("E", Predicate, DistanceModel, View, Encoding)
+
+
+@contextmanager
+def at(path: str) -> Iterator[None]:
+    """Whatever is refused inside is said of `path`."""
+    try:
+        yield
+    except SpatialError as error:
+        raise error.at(path) from error.__cause__
+
+
+def required(message: Message, field: str) -> Any:
+    """The message in a field that must be set."""
+    if not message.HasField(field):
+        raise InvalidArgument(Reason.REQUIRED, f"{field} must be set", field=field)
+    return getattr(message, field)
+
+
+def enumerated(kind: type[E], number: int, default: E, field: str) -> E:
+    """The value for a number of the contract's enum, where 0 means the default."""
+    if number == 0:
+        return default
+    try:
+        return kind(number)
+    except ValueError:
+        raise InvalidArgument(
+            Reason.UNKNOWN_ENUM_VALUE, f"{number} is no {kind.__name__} that this server knows", field=field
+        ) from None
+
+
+def size(number: int, default: int, most: int, field: str) -> int:
+    """How many features are wanted: 0 means the default, more than the most is coerced to it."""
+    if number < 0:
+        raise InvalidArgument(Reason.OUT_OF_RANGE, f"{field} must not be negative, and is {number}", field=field)
+    return min(number or default, most)
+
+
+def distance(number: float, most: float, field: str) -> float:
+    if not (isfinite(number) and 0 <= number <= most):
+        raise InvalidArgument(
+            Reason.OUT_OF_RANGE,
+            f"{field} must be from 0 to {most:g}, and is {number:g}",
+            field=field,
+            metadata={"limit": f"{most:g}"},
+        )
+    return number
+
+
+def output(layer: Layer, message: query_pb2.Output) -> Output:
+    """What of each feature is wanted; each property must exist, and is answered once."""
+    for index, name in enumerate(message.properties):
+        if name not in layer.properties:
+            raise InvalidArgument(
+                Reason.UNKNOWN_PROPERTY,
+                f"layer {layer.name!r} has no property {name[:80]!r}",
+                field=f"output.properties[{index}]",
+                metadata={"layer": layer.name},
+            )
+    return Output(
+        properties=tuple(dict.fromkeys(message.properties)) or None,
+        view=enumerated(View, message.view, View.FULL, "output.view"),
+        encoding=enumerated(Encoding, message.encoding, Encoding.WKB, "output.encoding"),
+    )

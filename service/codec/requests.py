@@ -1,0 +1,115 @@
+"""From request messages to searches. What a caller can get wrong is said with the path of the field."""
+
+from service.catalog import Layer
+from service.codec import fields
+from service.codec.fields import at
+from service.codec.questions import QuestionReader
+from service.codec.tokens import fingerprint, read_token
+from service.domain import Argument, Count, Kind, Output, Page, Question, Result, Search, Shape
+from service.errors import InvalidArgument, Reason
+from spatial.v1 import query_pb2
+
+DEFAULT_PAGE = 100
+DEFAULT_NEAREST = 10
+MOST_FEATURES = 1000
+HEAVY_ROWS = 250  # an answer of more may be slow to make
+
+
+class RequestReader:
+    """Reads the requests of SpatialService."""
+
+    def __init__(self, questions: QuestionReader) -> None:
+        self._questions = questions
+
+    def layer(self, request: query_pb2.GetLayerRequest) -> Layer:
+        return self._questions.layer(request.name, "name")
+
+    def feature(self, request: query_pb2.GetFeatureRequest) -> Search:
+        layer = self._questions.layer(request.layer)
+        with at("id"):
+            key = layer.parse_key(request.id)
+        return _lookup(layer, request.output, [key])
+
+    def features(self, request: query_pb2.BatchGetFeaturesRequest) -> Search:
+        layer = self._questions.layer(request.layer)
+        if not request.ids:
+            raise InvalidArgument(Reason.REQUIRED, "at least one id must be named", field="ids")
+        if len(request.ids) > MOST_FEATURES:
+            raise InvalidArgument(
+                Reason.TOO_MANY_ELEMENTS,
+                f"at most {MOST_FEATURES} ids may be named, not {len(request.ids)}",
+                field="ids",
+                metadata={"limit": str(MOST_FEATURES)},
+            )
+        keys = []
+        for index, text in enumerate(request.ids):
+            with at(f"ids[{index}]"):
+                keys.append(layer.parse_key(text))
+        return _lookup(layer, request.output, keys)
+
+    def radius(self, request: query_pb2.SearchRadiusRequest) -> Page:
+        query = fields.required(request, "query")
+        with at("query"):
+            question = self._questions.radius(query)
+        return self._page(request, question, position=2)
+
+    def intersects(self, request: query_pb2.SearchIntersectsRequest) -> Page:
+        query = fields.required(request, "query")
+        with at("query"):
+            question = self._questions.intersects(query)
+        return self._page(request, question, position=1)
+
+    def nearest(self, request: query_pb2.SearchNearestRequest) -> Search:
+        query = fields.required(request, "query")
+        with at("query"):
+            question = self._questions.nearest(query)
+        limit = fields.size(request.limit, DEFAULT_NEAREST, MOST_FEATURES, "limit")
+        return _search(question, self._output(question, request.output), limit)
+
+    def count(self, request: query_pb2.CountFeaturesRequest) -> Count:
+        query = fields.required(request, "query")
+        with at("query"):
+            question = self._questions.any(query)
+        if request.mode not in query_pb2.CountFeaturesRequest.Mode.values():
+            raise InvalidArgument(
+                Reason.UNKNOWN_ENUM_VALUE, f"{request.mode} is no mode that this server knows", field="mode"
+            )
+        shape = Shape(question.kind, question.layer, variant=question.variant, constant=True, result=Result.COUNT)
+        estimated = request.mode == query_pb2.CountFeaturesRequest.MODE_ESTIMATED
+        return Count(Search(shape, question.arguments, heavy=True), estimated)
+
+    def _page(
+        self,
+        request: query_pb2.SearchRadiusRequest | query_pb2.SearchIntersectsRequest,
+        question: Question,
+        position: int,
+    ) -> Page:
+        """A page, from the start or from where its token says; `position` is how many parts the token has."""
+        most = fields.size(request.page_size, DEFAULT_PAGE, MOST_FEATURES, "page_size")
+        after: tuple[Argument, ...] = ()
+        if request.page_token:
+            after = read_token(request.page_token, bound_to(request), position)
+        search = _search(question, self._output(question, request.output), most + 1, after)
+        return Page(search, most)
+
+    def _output(self, question: Question, message: query_pb2.Output) -> Output:
+        return fields.output(self._questions.layer(question.layer), message)
+
+
+def bound_to(request: query_pb2.SearchRadiusRequest | query_pb2.SearchIntersectsRequest) -> bytes:
+    """What the page tokens of a request are bound to."""
+    return fingerprint(request, "page_size", "page_token")
+
+
+def _search(question: Question, output: Output, limit: int, after: tuple[Argument, ...] = ()) -> Search:
+    heavy = question.heavy or limit > HEAVY_ROWS
+    shape = Shape(
+        question.kind, question.layer, output, question.variant, limit, resumed=bool(after), constant=question.big
+    )
+    return Search(shape, question.arguments + after, heavy)
+
+
+def _lookup(layer: Layer, output: query_pb2.Output, keys: list[Argument]) -> Search:
+    shape = Shape(Kind.LOOKUP, layer.name, fields.output(layer, output))
+    listed = "{" + ",".join(map(str, dict.fromkeys(keys))) + "}"
+    return Search(shape, (listed,), heavy=len(keys) > HEAVY_ROWS)

@@ -1,0 +1,127 @@
+"""Rows to the wire: a COPY row becomes the bytes of a `Feature`, by an encoder composed once per statement."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from math import isfinite
+from struct import Struct
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from service.catalog import PropertyType
+from service.codec import wire
+from service.db.copy import Row
+from service.db.queries import Column, Statement
+from service.domain import Encoding, Kind
+from spatial.v1 import feature_pb2, geometry_pb2
+
+Encoder = Callable[[Any], bytes]
+
+_POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_INFINITY = {2**63 - 1: "infinity", -(2**63): "-infinity"}
+_FIELDS = feature_pb2.Feature.DESCRIPTOR.fields_by_name
+_GEOMETRY_FIELDS = geometry_pb2.Geometry.DESCRIPTOR.fields_by_name
+_ID = wire.tag(_FIELDS["id"].number, wire.LENGTH)
+_GEOMETRY = wire.tag(_FIELDS["geometry"].number, wire.LENGTH)
+_PROPERTIES = wire.tag(_FIELDS["properties"].number, wire.LENGTH)
+_DISTANCE = wire.tag(_FIELDS["distance_meters"].number, wire.FIXED64)
+_SRID = wire.tag(_GEOMETRY_FIELDS["srid"].number, wire.VARINT)
+_double = Struct("<d").pack
+
+
+class FeatureWriter:
+    """Writes the rows of any statement; the encoder of each is kept as long as the statement is."""
+
+    def __init__(self) -> None:
+        self._encoders: WeakKeyDictionary[Statement, Callable[[Row], bytes]] = WeakKeyDictionary()
+
+    def features(self, statement: Statement, messages: Iterable[bytes], srid: int) -> Iterator[tuple[Row, bytes]]:
+        """Each row beside the bytes of its Feature."""
+        encode = self._encoders.get(statement)
+        if encode is None:
+            encode = self._encoders[statement] = feature_encoder(statement, srid)
+        decode = statement.decode
+        for message in messages:
+            row = decode(message)
+            yield row, encode(row)
+
+
+def feature_encoder(statement: Statement, srid: int) -> Callable[[Row], bytes]:
+    """From a decoded row (ordinal, key, then what the statement's columns say) to the bytes of a Feature."""
+    measured = statement.shape.kind in (Kind.RADIUS, Kind.NEAREST)
+    columns = statement.columns
+    geometry_at = next((index for index, column in enumerate(columns) if column.kind == "geometry"), None)
+    geometry = geometry_encoder(statement.shape.output.encoding, srid)
+    first = next((index for index, column in enumerate(columns) if column.kind == "property"), len(columns))
+    entries = [property_encoder(column) for column in columns[first:]]
+
+    def encode(row: Row) -> bytes:
+        parts = [wire.delimited(_ID, b"%d" % row[1])]
+        if geometry_at is not None and row[geometry_at] is not None:
+            parts.append(geometry(row[geometry_at]))
+        if entries:
+            parts.append(wire.delimited(_PROPERTIES, _joined(entries, row[first:])))
+        if measured:
+            parts.append(_DISTANCE + _double(row[2]))
+        return b"".join(parts)
+
+    return encode
+
+
+def _joined(entries: Sequence[Encoder], values: Sequence[Any]) -> bytes:
+    return b"".join([entry(value) for entry, value in zip(entries, values, strict=True)])
+
+
+def geometry_encoder(encoding: Encoding, srid: int) -> Encoder:
+    """From WKB, or the text of WKT or GeoJSON, to a Feature's geometry field."""
+    field = {Encoding.WKB: "wkb", Encoding.WKT: "wkt", Encoding.GEOJSON: "geojson"}[encoding]
+    tag = wire.tag(_GEOMETRY_FIELDS[field].number, wire.LENGTH)
+    suffix = _SRID + wire.varint(srid)
+
+    def encode(content: bytes) -> bytes:
+        if encoding is Encoding.GEOJSON:
+            content = wire.struct(json.loads(content))
+        return wire.delimited(_GEOMETRY, wire.delimited(tag, content) + suffix)
+
+    return encode
+
+
+def property_encoder(column: Column) -> Encoder:
+    """From a property's decoded value to its entry in the Struct."""
+    assert column.property is not None
+    key = wire.key(column.property.name)
+    null = wire.entry(key, wire.NULL)
+    if column.property.type is PropertyType.BOOLEAN:
+        known = {True: wire.entry(key, wire.TRUE), False: wire.entry(key, wire.FALSE), None: null}
+        return known.__getitem__
+    encode = _VALUES[column.property.type]
+    return lambda value: null if value is None else wire.entry(key, encode(value))
+
+
+def _number(value: float) -> bytes:
+    return wire.number(value) if isfinite(value) else wire.string(json.dumps(value).encode())
+
+
+def _timestamp(microseconds: int) -> bytes:
+    """RFC 3339; PostgreSQL's infinities, and years that Python's calendar does not reach, in PostgreSQL's words."""
+    infinity = _INFINITY.get(microseconds)
+    if infinity:
+        return wire.string(infinity.encode())
+    try:
+        moment = _POSTGRES_EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError:
+        return wire.string(b"out of range")
+    return wire.string(moment.isoformat().replace("+00:00", "Z").encode())
+
+
+def _json(text: bytes) -> bytes:
+    return wire.value(json.loads(text))
+
+
+_VALUES: dict[PropertyType, Encoder] = {
+    PropertyType.STRING: wire.string,
+    PropertyType.INTEGER: wire.integer,
+    PropertyType.NUMBER: _number,
+    PropertyType.TIMESTAMP: _timestamp,
+    PropertyType.JSON: _json,
+}

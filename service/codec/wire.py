@@ -1,0 +1,104 @@
+"""Protobuf's wire format, as far as features are written in it by hand.
+
+Making a message object per feature costs more than the search that found it; joining bytes whose tags and names are
+known beforehand does not. Tests hold what is written here against what protobuf's own runtime reads.
+"""
+
+from collections.abc import Mapping, Sequence
+from struct import Struct
+from typing import Any
+
+_double = Struct("<d").pack
+_SMALL = 1 << 14
+EXACT_INTEGERS = range(-(2**53), 2**53 + 1)
+
+
+def varint(value: int) -> bytes:
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)
+
+
+_VARINTS = [varint(value) for value in range(_SMALL)]
+
+
+def delimited(tag: bytes, content: bytes) -> bytes:
+    """A field of variable length: a string, bytes or a message."""
+    size = len(content)
+    return tag + (_VARINTS[size] if size < _SMALL else varint(size)) + content
+
+
+def tag(number: int, wire_type: int) -> bytes:
+    return varint(number << 3 | wire_type)
+
+
+LENGTH = 2  # the wire type of delimited()
+FIXED64 = 1
+VARINT = 0
+
+# google.protobuf.Value
+NULL = tag(1, VARINT) + b"\0"
+TRUE = tag(4, VARINT) + b"\1"
+FALSE = tag(4, VARINT) + b"\0"
+_NUMBER = tag(2, FIXED64)
+_STRING = tag(3, LENGTH)
+_STRUCT = tag(5, LENGTH)
+_LIST = tag(6, LENGTH)
+# google.protobuf.Struct, its map's entries, and google.protobuf.ListValue
+_ENTRY = tag(1, LENGTH)
+_KEY = tag(1, LENGTH)
+_VALUE = tag(2, LENGTH)
+_ITEM = tag(1, LENGTH)
+
+
+def number(value: float) -> bytes:
+    return _NUMBER + _double(value)
+
+
+def string(text: bytes) -> bytes:
+    return delimited(_STRING, text)
+
+
+def integer(value: int) -> bytes:
+    """A number, or beyond 2^53, where doubles have gaps, a string."""
+    return number(value) if value in EXACT_INTEGERS else string(b"%d" % value)
+
+
+def value(content: Any) -> bytes:
+    """A google.protobuf.Value of what json.loads gives."""
+    match content:
+        case None:
+            return NULL
+        case bool():
+            return TRUE if content else FALSE
+        case int():
+            return integer(content)
+        case float():
+            return number(content)
+        case str():
+            return string(content.encode())
+        case dict():
+            return delimited(_STRUCT, struct(content))
+        case _:
+            return delimited(_LIST, _items(content))
+
+
+def struct(content: Mapping[str, Any]) -> bytes:
+    """A google.protobuf.Struct of a JSON object."""
+    return b"".join([entry(key(name), value(item)) for name, item in content.items()])
+
+
+def _items(content: Sequence[Any]) -> bytes:
+    return b"".join([delimited(_ITEM, value(item)) for item in content])
+
+
+def key(name: str) -> bytes:
+    """The part of a Struct's entry that is the same whatever its value."""
+    return delimited(_KEY, name.encode()) + _VALUE
+
+
+def entry(key: bytes, value: bytes) -> bytes:
+    return delimited(_ENTRY, delimited(key, value))

@@ -1,0 +1,1 @@
+"""Everything that speaks SQL. Nothing here knows of gRPC."""

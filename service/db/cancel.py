@@ -1,0 +1,48 @@
+"""Ends a statement that nobody waits for any more, and never its neighbour's."""
+
+from threading import Lock
+
+from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+
+
+class Abandoned(Exception):
+    """Nobody waits for this statement: it is not begun."""
+
+
+class StatementGuard:
+    """Stands by one statement, from before it is sent until it has ended.
+
+    `cancel` may be called at any time from any thread. Under the lock either the statement is running, and the
+    cancellation is for it alone, or it is not, and none is sent.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._connection: Connection | None = None
+        self._cancelled = False
+        self._sent = False
+
+    def begin(self, connection: Connection) -> None:
+        with self._lock:
+            if self._cancelled:
+                raise Abandoned
+            self._connection = connection
+
+    def end(self, *, interrupted: bool) -> bool:
+        """Whether the connection is clean. A cancellation that was sent without interrupting the statement may still
+        be on its way, and would hit the next one: such a connection must not be used again."""
+        with self._lock:
+            self._connection = None
+            return interrupted or not self._sent
+
+    def cancel(self) -> None:
+        """Blocks while the server is told."""
+        with self._lock:
+            self._cancelled = True
+            if self._connection is not None:
+                self._sent = True
+                self._connection.cancel()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled

@@ -1,0 +1,81 @@
+"""Engines and their pools: how a session with PostgreSQL is set up, and what is counted of it."""
+
+from collections.abc import Iterable
+
+from prometheus_client.core import GaugeMetricFamily
+from sqlalchemy import Engine, QueuePool, URL, create_engine, event, make_url
+
+from service.observability.metrics import Metrics
+from service.settings import Settings
+
+READ_POOL = "read"
+
+
+def database_url(url: str) -> URL:
+    """The URL as given, with the driver that this service uses."""
+    return make_url(url).set(drivername="postgresql+psycopg2")
+
+
+def session_settings(settings: Settings) -> dict[str, str]:
+    """What each session is told when it begins, by PostgreSQL's names."""
+    return {
+        "statement_timeout": _milliseconds(settings.statement_timeout),
+        "lock_timeout": _milliseconds(settings.lock_timeout),
+        "idle_in_transaction_session_timeout": _milliseconds(settings.idle_in_transaction_timeout),
+        "work_mem": settings.work_mem,
+        "random_page_cost": str(settings.random_page_cost),
+        # A short statement is done before it is compiled, and its workers are cores that other calls want.
+        "jit": "off",
+        "max_parallel_workers_per_gather": "0",
+        "client_encoding": "UTF8",
+        "TimeZone": "UTC",
+    }
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"
+
+
+def read_engine(settings: Settings, url: str, metrics: Metrics) -> Engine:
+    """For reads. Autocommit: a statement is its own transaction, and no connection ever idles in one."""
+    engine = create_engine(
+        database_url(url),
+        poolclass=QueuePool,
+        pool_size=settings.pool_size,
+        max_overflow=0,
+        pool_timeout=settings.pool_timeout,
+        pool_recycle=settings.pool_recycle,
+        pool_pre_ping=True,
+        pool_use_lifo=True,  # a quiet pool keeps few connections busy, and the rest can be told to be old
+        isolation_level="AUTOCOMMIT",
+        pool_reset_on_return=None,
+        connect_args={
+            "connect_timeout": settings.connect_timeout,
+            "application_name": f"{settings.application_name}/{READ_POOL}",
+            "options": " ".join(f"-c {name}={value}" for name, value in session_settings(settings).items()),
+            # Notice a peer that is gone without a word (a node lost, a firewall that forgot) within half a minute.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        },
+    )
+    _count(engine, READ_POOL, metrics)
+    return engine
+
+
+def _count(engine: Engine, name: str, metrics: Metrics) -> None:
+    connects, invalidations = metrics.connects.labels(name), metrics.invalidations.labels(name)
+    event.listen(engine, "connect", lambda *_: connects.inc())
+    event.listen(engine, "invalidate", lambda *_: invalidations.inc())
+    pool = engine.pool
+    assert isinstance(pool, QueuePool)
+
+    def gauges() -> Iterable[GaugeMetricFamily]:
+        connections = GaugeMetricFamily("spatial_pool_connections", "Connections.", labels=["pool", "state"])
+        connections.add_metric([name, "in_use"], pool.checkedout())
+        connections.add_metric([name, "idle"], pool.checkedin())
+        size = GaugeMetricFamily("spatial_pool_size", "Connections allowed.", labels=["pool"])
+        size.add_metric([name], pool.size())
+        return connections, size
+
+    metrics.watch(gauges)

@@ -1,0 +1,137 @@
+"""A lane: one thread and, while it works, one pooled connection. `db/lanes.py` says what runs on which."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Thread
+from time import perf_counter
+from typing import Any, Protocol
+
+import psycopg2
+from psycopg2 import errorcodes
+from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+from psycopg2.extensions import cursor as Cursor  # noqa: N812
+from sqlalchemy import Engine, PoolProxiedConnection, exc
+
+from service.db.cancel import Abandoned, StatementGuard
+from service.db.engine import READ_POOL
+from service.db.errors import pool_exhausted, translated
+from service.observability.metrics import Metrics
+
+# Long enough that calls in a row need no checkout (and its ping) each, short enough that nobody misses a connection.
+LINGER_SECONDS = 0.02
+
+
+class Job(Protocol):
+    """What a lane is given: work on a cursor, and the guard by which it can be cancelled."""
+
+    guard: StatementGuard
+
+    def perform(self, cursor: Cursor) -> Any: ...
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a job: a result or an error, and how long its statement ran."""
+
+    result: Any = None
+    error: Exception | None = None
+    seconds: float = 0.0
+    fatal: bool = field(default=False)  # the connection was lost, or there was none: trying again is of no use
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """Takes jobs one at a time; `finished` is called on the lane's own thread."""
+
+    name: str
+    engine: Engine
+    metrics: Metrics
+    pool_timeout: float
+    finished: Callable[["Lane", Any, Outcome], None]
+    _inbox: SimpleQueue[Job | None] = field(default_factory=SimpleQueue)
+    _pooled: PoolProxiedConnection | None = None
+    _thread: Thread | None = None
+
+    def start(self) -> None:
+        self._thread = Thread(target=self._work, name=self.name, daemon=True)
+        self._thread.start()
+
+    def give(self, job: Job) -> None:
+        self._inbox.put(job)
+
+    def stop(self) -> None:
+        """After the job at hand."""
+        self._inbox.put(None)
+
+    def join(self, timeout: float) -> None:
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            self.finished(self, job, self._run(job))
+        self._release()
+
+    def _next(self) -> Job | None:
+        if self._pooled is not None:
+            with suppress(Empty):
+                return self._inbox.get(timeout=LINGER_SECONDS)
+            self._release()
+        return self._inbox.get()
+
+    def _run(self, job: Job) -> Outcome:
+        if job.guard.cancelled:
+            return Outcome(error=Abandoned())
+        try:
+            connection = self._checkout()
+        except Exception as error:
+            return Outcome(error=self._checkout_failed(error), fatal=True)
+        return self._perform(job, connection)
+
+    def _perform(self, job: Job, connection: Connection) -> Outcome:
+        outcome = Outcome()
+        started = perf_counter()
+        try:
+            job.guard.begin(connection)
+            with connection.cursor() as cursor:
+                outcome.result = job.perform(cursor)
+        except Exception as error:
+            outcome.error = error
+        outcome.seconds = perf_counter() - started
+        interrupted = isinstance(outcome.error, psycopg2.Error) and outcome.error.pgcode == errorcodes.QUERY_CANCELED
+        clean = job.guard.end(interrupted=interrupted)
+        outcome.fatal = connection.closed != 0
+        if outcome.fatal or not clean:
+            self._discard(outcome.error)
+        if isinstance(outcome.error, psycopg2.Error):
+            outcome.error = translated(outcome.error, connection_lost=outcome.fatal)
+        return outcome
+
+    def _checkout(self) -> Connection:
+        if self._pooled is None:
+            started = perf_counter()
+            try:
+                self._pooled = self.engine.raw_connection()
+            finally:
+                self.metrics.checkout.labels(READ_POOL).observe(perf_counter() - started)
+        connection = self._pooled.driver_connection
+        assert isinstance(connection, Connection)
+        return connection
+
+    def _checkout_failed(self, error: Exception) -> Exception:
+        if isinstance(error, exc.TimeoutError):
+            self.metrics.pool_timeouts.labels(READ_POOL).inc()
+            return pool_exhausted(self.pool_timeout)
+        return translated(error, connection_lost=True)
+
+    def _discard(self, error: Exception | None) -> None:
+        if self._pooled is not None:
+            self._pooled.invalidate(error)
+            self._release()
+
+    def _release(self) -> None:
+        if self._pooled is not None:
+            self._pooled.close()
+            self._pooled = None

@@ -1,0 +1,271 @@
+"""Runs reads for callers on an event loop: calls of one shape that wait together share one statement.
+
+A lane is a thread with a connection. A quick call goes to an idle lane at once; while a statement of its shape runs,
+further calls of that shape wait and then go together, as one statement. What keeps that safe:
+
+- only calls of one shape share a statement, and a batch is bounded in calls and in the rows they are expected to bring;
+- calls that may be slow have lanes of their own, a statement each;
+- a shape runs `per_shape` statements at a time; one that runs long no longer counts, so that it does not hold up its
+  like, but the last idle lane is kept for other shapes;
+- a batch that fails, or brings too many bytes, is run again call by call, so that the fault lands on its caller;
+- a call that is abandoned while it waits is dropped; a statement is cancelled when the last call it serves has gone.
+
+All bookkeeping is done on the event loop; the threads see only what they are given.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, TypeVar
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
+from sqlalchemy import Engine
+
+from service.db.batch import Answer, Batch, Call, Errand
+from service.db.cancel import Abandoned, StatementGuard
+from service.db.lane import Lane, Outcome
+from service.db.queries import Statements
+from service.domain import Search, Shape
+from service.errors import Reason, ResourceExhausted, SpatialError, Unavailable
+from service.observability.metrics import Metrics
+from service.settings import Settings
+
+T = TypeVar("T")
+
+LONG_SECONDS = 0.05  # after this a statement no longer holds up its like
+BATCH_ROWS = 4096  # rows that a batch is expected to bring at most
+BATCH_BYTES = 16 * 1024 * 1024
+KNOWN_SHAPES = 4096
+
+
+@dataclass(slots=True, eq=False)
+class Traffic:
+    """The calls of one shape: those that wait, the statements that run, the rows that a call brings on average."""
+
+    shape: Shape
+    waiting: deque[Call] = field(default_factory=deque)
+    running: int = 0
+    long: int = 0  # statements that run beyond LONG_SECONDS, not counted in `running`
+    rows: float = 1.0
+
+    @property
+    def idle(self) -> bool:
+        return not (self.waiting or self.running or self.long)
+
+    def note_rows(self, rows_per_call: float) -> None:
+        """A mean that forgets, so that batches grow or shrink with what their calls bring."""
+        self.rows = max(1.0, self.rows + (rows_per_call - self.rows) / 8)
+
+
+class Lanes:
+    """Made on the event loop that its callers run on."""
+
+    def __init__(self, engine: Engine, statements: Statements, settings: Settings, metrics: Metrics) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._statements = statements
+        self._settings = settings
+        self._metrics = metrics
+        self._canceller = ThreadPoolExecutor(1, "canceller")
+        self._traffic: dict[Shape, Traffic] = {}
+        self._queue: dict[Traffic, None] = {}  # the shapes with calls that wait, the longest first
+        self._heavy_queue: deque[Call | Errand] = deque()
+        self._depth = 0
+        self._closed = False
+        self._quick = self._start("lane", settings.lanes, engine, self._quick_finished)
+        self._heavy = self._start("heavy-lane", settings.heavy_lanes, engine, self._heavy_finished)
+        self._all = (*self._quick, *self._heavy)
+        metrics.lane_depth.set_function(lambda: self._depth)
+
+    def _start(
+        self, name: str, count: int, engine: Engine, finished: Callable[[Lane, Any, Outcome], None]
+    ) -> list[Lane]:
+        def report(lane: Lane, job: Any, outcome: Outcome) -> None:
+            self._loop.call_soon_threadsafe(finished, lane, job, outcome)
+
+        timeout = self._settings.pool_timeout
+        lanes = [Lane(f"{name}-{number}", engine, self._metrics, timeout, report) for number in range(count)]
+        for lane in lanes:
+            lane.start()
+        return lanes
+
+    async def answer(self, search: Search) -> Answer:
+        """The rows for a search. Cancelling the wait abandons it."""
+        self._admit()
+        call = Call(search, self._loop.create_future(), perf_counter())
+        try:
+            self._enqueue_heavy(call) if search.heavy else self._enqueue(call)
+            return await call.future
+        finally:
+            self._depth -= 1
+            if call.future.cancelled() and call.job is not None:
+                self._abandon(call.job)
+
+    async def run(self, work: Callable[[Cursor], T]) -> T:
+        """Any other read, on a lane for slow ones. Cancelling the wait abandons it."""
+        self._admit()
+        errand = Errand(work, self._loop.create_future())
+        try:
+            self._enqueue_heavy(errand)
+            result: T = await errand.future
+            return result
+        finally:
+            self._depth -= 1
+            if errand.future.cancelled():
+                self._cancel(errand.guard)
+
+    async def close(self) -> None:
+        """Ends the threads after what they are at. Calls that still wait are refused."""
+        self._closed = True
+        waiting = [call for traffic in self._queue for call in traffic.waiting]
+        for call in (*waiting, *self._heavy_queue):
+            _fail(call.future, _shutting_down())
+        for lane in self._all:
+            lane.stop()
+        for lane in self._all:
+            await asyncio.to_thread(lane.join, self._settings.statement_timeout)
+        self._canceller.shutdown()
+
+    def _admit(self) -> None:
+        if self._closed:
+            raise _shutting_down()
+        if self._depth >= self._settings.lane_queue:
+            self._metrics.rejected.labels("lane_queue").inc()
+            raise ResourceExhausted(Reason.OVERLOADED, "too many calls are waiting already", retry_after=0.5)
+        self._depth += 1
+
+    # Quick calls: shared statements.
+
+    def _enqueue(self, call: Call) -> None:
+        traffic = self._traffic.get(call.search.shape) or self._new_traffic(call.search.shape)
+        traffic.waiting.append(call)
+        self._queue[traffic] = None
+        self._dispatch(traffic)
+
+    def _new_traffic(self, shape: Shape) -> Traffic:
+        # Callers choose properties, so there is no end of shapes: the oldest that is idle is forgotten.
+        if len(self._traffic) >= KNOWN_SHAPES:
+            oldest = next((shape for shape, traffic in self._traffic.items() if traffic.idle), None)
+            self._traffic.pop(oldest, None)  # type: ignore[arg-type]
+        traffic = self._traffic[shape] = Traffic(shape, rows=float(shape.limit or 1))
+        return traffic
+
+    def _dispatch(self, traffic: Traffic) -> None:
+        """Gives what waits to idle lanes, as far as the shape may have them."""
+        while traffic.waiting and self._may_run(traffic):
+            calls = self._take(traffic)
+            if calls:
+                budget = self._settings.max_response_bytes if len(calls) == 1 else BATCH_BYTES
+                batch = self._batch(calls, budget)
+                traffic.running += 1
+                self._quick.pop().give(batch)
+                self._loop.call_later(LONG_SECONDS, self._runs_long, traffic, batch)
+        if not traffic.waiting:
+            self._queue.pop(traffic, None)
+
+    def _may_run(self, traffic: Traffic) -> bool:
+        kept = 1 if traffic.long else 0  # the last idle lane is for shapes that have none
+        return traffic.running < self._settings.lanes_per_shape and len(self._quick) > kept
+
+    def _take(self, traffic: Traffic) -> list[Call]:
+        most = min(self._settings.lane_batch, max(1, int(BATCH_ROWS / traffic.rows)))
+        taken: list[Call] = []
+        while traffic.waiting and len(taken) < most:
+            call = traffic.waiting.popleft()
+            if not call.future.done():
+                taken.append(call)
+        return taken
+
+    def _runs_long(self, traffic: Traffic, batch: Batch) -> None:
+        if batch.running:
+            batch.long = True
+            traffic.running -= 1
+            traffic.long += 1
+            self._dispatch(traffic)
+
+    def _quick_finished(self, lane: Lane, batch: Batch, outcome: Outcome) -> None:
+        self._quick.append(lane)
+        traffic = self._traffic[batch.shape]
+        if batch.long:
+            traffic.long -= 1
+        else:
+            traffic.running -= 1
+        self._settle(batch, outcome)
+        if outcome.error is None:
+            traffic.note_rows(sum(len(answer.messages) for answer in outcome.result) / len(batch.calls))
+        for waiting in list(self._queue):
+            if not self._quick:
+                break
+            self._dispatch(waiting)
+
+    # Heavy calls and errands: a statement each.
+
+    def _enqueue_heavy(self, waiting: Call | Errand) -> None:
+        self._heavy_queue.append(waiting)
+        self._dispatch_heavy()
+
+    def _dispatch_heavy(self) -> None:
+        while self._heavy and self._heavy_queue:
+            waiting = self._heavy_queue.popleft()
+            if not waiting.future.done():
+                single = isinstance(waiting, Call)
+                job = self._batch([waiting], self._settings.max_response_bytes) if single else waiting
+                self._heavy.pop().give(job)
+
+    def _heavy_finished(self, lane: Lane, job: Batch | Errand, outcome: Outcome) -> None:
+        self._heavy.append(lane)
+        if isinstance(job, Batch):
+            self._settle(job, outcome)
+        elif outcome.error is None:
+            _succeed(job.future, outcome.result)
+        else:
+            _fail(job.future, outcome.error)
+        self._dispatch_heavy()
+
+    # Both.
+
+    def _batch(self, calls: list[Call], budget: int) -> Batch:
+        now = perf_counter()
+        for call in calls:
+            self._metrics.lane_wait.observe(now - call.since)
+        self._metrics.batch_size.observe(len(calls))
+        return Batch(self._statements[calls[0].search.shape], calls, budget)
+
+    def _settle(self, batch: Batch, outcome: Outcome) -> None:
+        """Hands each caller what is its own; what failed together is run again apart."""
+        batch.running = False
+        self._metrics.query.labels(batch.shape.name, batch.shape.layer).observe(outcome.seconds)
+        if outcome.error is None:
+            for call, answer in zip(batch.calls, outcome.result, strict=True):
+                _succeed(call.future, answer)
+        elif len(batch.calls) == 1 or outcome.fatal:
+            for call in batch.calls:
+                _fail(call.future, outcome.error)
+        elif not isinstance(outcome.error, Abandoned):
+            self._heavy_queue.extend(batch.calls)
+            self._dispatch_heavy()
+
+    def _abandon(self, batch: Batch) -> None:
+        batch.waiting -= 1
+        if batch.running and not batch.waiting:
+            self._cancel(batch.guard)
+
+    def _cancel(self, guard: StatementGuard) -> None:
+        self._metrics.cancelled.labels("abandoned").inc()
+        self._canceller.submit(guard.cancel)
+
+
+def _succeed(future: asyncio.Future[Any], result: object) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _shutting_down() -> SpatialError:
+    return Unavailable(Reason.SHUTTING_DOWN, "this server is shutting down", retry_after=0.1)

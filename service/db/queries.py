@@ -1,0 +1,309 @@
+"""Statements: from the shape of a question to SQL, built and compiled once per shape. Nothing is executed here.
+
+A statement answers many probes at once: they come in as arrays, are made geometries once (a MATERIALIZED CTE, or each
+would be parsed again for every candidate row), and the search runs LATERAL for each. A shape that asks for a constant
+has the same search over one probe that the planner can see.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from geoalchemy2 import Geometry
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Float,
+    FromClause,
+    Select,
+    Text,
+    asc,
+    bindparam,
+    cast,
+    false,
+    func,
+    literal_column,
+    null,
+    select,
+    true,
+    tuple_,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import TypeEngine
+
+from service.catalog import Catalog, Layer, Property, PropertyType
+from service.db.copy import Decoder, Field, Wire, decoder
+from service.domain import DistanceModel, Encoding, Kind, Output, Predicate, Result, Shape, View
+
+Expression = ColumnElement[Any]
+
+_DIALECT = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
+
+# The arguments that a probe of each kind brings, in the order of Search.arguments, and those that say after which row
+# an answer goes on.
+_ARGUMENTS: Mapping[Kind, tuple[str, ...]] = {
+    Kind.RADIUS: ("geometry", "radius"),
+    Kind.NEAREST: ("geometry", "max_distance"),
+    Kind.INTERSECTS: ("geometry",),
+    Kind.WINDOW: ("geometry",),
+    Kind.ALL: (),
+    Kind.LOOKUP: ("keys",),
+}
+_RESUMING: Mapping[Kind, tuple[str, ...]] = {
+    Kind.RADIUS: ("after_distance", "after_key"),
+    Kind.INTERSECTS: ("after_key",),
+}
+_TYPES: Mapping[str, TypeEngine[Any]] = {
+    "geometry": Text(),
+    "keys": Text(),
+    "radius": Float(53),
+    "max_distance": Float(53),
+    "after_distance": Float(53),
+    "after_key": BigInteger(),
+}
+_PREDICATES: Mapping[Predicate, str] = {
+    Predicate.INTERSECTS: "ST_Intersects",
+    Predicate.WITHIN: "ST_Within",
+    Predicate.CONTAINS: "ST_Contains",
+    Predicate.COVERS: "ST_Covers",
+    Predicate.COVERED_BY: "ST_CoveredBy",
+    Predicate.TOUCHES: "ST_Touches",
+    Predicate.CROSSES: "ST_Crosses",
+    Predicate.OVERLAPS: "ST_Overlaps",
+    Predicate.EQUALS: "ST_Equals",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One value of a row. `kind` says what it is; a property has a name and a type besides."""
+
+    kind: str  # "ordinal", "key", "distance", "geometry", "property" or "count"
+    expression: Expression
+    field: Field
+    property: Property | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Statement:
+    """`sql` takes the names in `arguments` (as arrays, unless the shape is constant) and answers with `columns`."""
+
+    shape: Shape
+    sql: str
+    arguments: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @cached_property
+    def copy(self) -> str:
+        return f"COPY ({self.sql}) TO STDOUT (FORMAT binary)"
+
+    @cached_property
+    def decode(self) -> Decoder:
+        return decoder([column.field for column in self.columns])
+
+
+class Statements:
+    """The statements over a catalog, each built when it is first asked for."""
+
+    def __init__(self, catalog: Catalog, capacity: int = 4096) -> None:
+        self._catalog = catalog
+        self._capacity = capacity
+        self._known: dict[Shape, Statement] = {}
+
+    def __getitem__(self, shape: Shape) -> Statement:
+        statement = self._known.get(shape)
+        if statement is None:
+            # Callers choose properties, so there is no end of shapes; the oldest goes, and is built again if needed.
+            if len(self._known) >= self._capacity:
+                self._known.pop(next(iter(self._known)), None)
+            statement = self._known[shape] = build(self._catalog[shape.layer], shape)
+        return statement
+
+
+def build(layer: Layer, shape: Shape) -> Statement:
+    names = _ARGUMENTS[shape.kind] + (_RESUMING[shape.kind] if shape.resumed else ())
+    probes = _probes(layer, shape, names)
+    columns = _columns(layer, shape, probes)
+    search = _SEARCHES[shape.kind](layer, shape, probes, columns[1:]).lateral("found")
+    ordered = [probes.c.ordinal, *(search.c[f"c{index}"] for index in range(1, len(columns)))]
+    statement = select(*ordered).select_from(probes).join(search, true())
+    return Statement(shape, compiled(statement), names, columns)
+
+
+def compiled(statement: Select[Any]) -> str:
+    return str(statement.compile(dialect=_DIALECT))
+
+
+def _probes(layer: Layer, shape: Shape, names: tuple[str, ...]) -> FromClause:
+    """One row per probe: its ordinal and arguments, the geometry made."""
+    if shape.constant:
+        given = {name: cast(bindparam(name), _TYPES[name]) for name in names}
+        values = [_argument(layer, shape, name, value) for name, value in given.items()]
+        return select(cast(literal_column("1"), BigInteger).label("ordinal"), *values).subquery("probe")
+    arrays = [cast(bindparam(name, type_=Text()), ARRAY(_TYPES[name])) for name in names]
+    unnested = func.unnest(*arrays).table_valued(*names, with_ordinality="ordinal", name="given").render_derived()
+    values = [_argument(layer, shape, name, unnested.c[name]) for name in names]
+    return select(unnested.c.ordinal, *values).cte("probe").prefix_with("MATERIALIZED")
+
+
+def _argument(layer: Layer, shape: Shape, name: str, value: Expression) -> Expression:
+    if name == "geometry":
+        made: Expression = func.geometry(value, type_=Geometry(spatial_index=False))
+        return (func.geography(made) if _measures_on_earth(shape) else made).label(name)
+    if name == "keys":
+        return cast(value, ARRAY(layer.key.type)).label(name)
+    return value.label(name)
+
+
+def _measures_on_earth(shape: Shape) -> bool:
+    return shape.variant in (DistanceModel.SPHEROID, DistanceModel.SPHERE)
+
+
+# --- the searches, one a kind --------------------------------------------------------------------------------------
+
+
+def _radius(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
+    found = _select(shape, columns).where(_within(layer, shape, probe, probe.c.radius))
+    if shape.resumed:
+        found = found.where(
+            tuple_(_distance(layer, shape, probe), layer.key) > tuple_(probe.c.after_distance, probe.c.after_key)
+        )
+    return _nearest_first(layer, shape, probe, found)
+
+
+def _nearest(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
+    """By true distance. The index orders by another one (a sphere's, for geography), so it only says how far to look:
+    whatever is among the nearest lies within the largest true distance of the index's own nearest."""
+    if shape.result is Result.COUNT:
+        return _select(shape, columns).where(layer.geometry.is_not(null())).correlate(probe)
+    target = _target(layer, shape)
+    candidates = (
+        select(_distance(layer, shape, probe).label("distance"))
+        .order_by(target.op("<->")(probe.c.geometry))
+        .limit(literal_column(str(shape.limit)))
+        .correlate(probe)
+        .subquery("candidate")
+    )
+    # The margin covers ST_DWithin's own tolerance at the border.
+    farthest = func.max(candidates.c.distance) * literal_column("(1 + 1e-9)") + literal_column("1e-9")
+    reach = select(func.least(farthest, probe.c.max_distance).label("distance")).correlate(probe).lateral("reach")
+    found = _select(shape, columns).select_from(reach).join(layer.table, true())
+    return _nearest_first(layer, shape, probe, found.where(_within(layer, shape, probe, reach.c.distance)))
+
+
+def _intersects(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
+    assert isinstance(shape.variant, Predicate)
+    predicate = getattr(func, _PREDICATES[shape.variant])
+    found = _select(shape, columns).where(predicate(layer.geometry, probe.c.geometry))
+    return _in_key_order(layer, shape, probe, found)
+
+
+def _window(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
+    found = _select(shape, columns).where(layer.geometry.op("&&")(probe.c.geometry))
+    return _in_key_order(layer, shape, probe, found)
+
+
+def _all(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
+    return _in_key_order(layer, shape, probe, _select(shape, columns).select_from(layer.table))
+
+
+def _lookup(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
+    return _select(shape, columns).where(layer.key == func.any(probe.c["keys"]))
+
+
+_SEARCHES: Mapping[Kind, Callable[[Layer, Shape, FromClause, tuple[Column, ...]], Select[Any]]] = {
+    Kind.RADIUS: _radius,
+    Kind.NEAREST: _nearest,
+    Kind.INTERSECTS: _intersects,
+    Kind.WINDOW: _window,
+    Kind.ALL: _all,
+    Kind.LOOKUP: _lookup,
+}
+
+
+def _select(shape: Shape, columns: tuple[Column, ...]) -> Select[Any]:
+    return select(*(column.expression.label(f"c{index}") for index, column in enumerate(columns, 1)))
+
+
+def _nearest_first(layer: Layer, shape: Shape, probe: FromClause, found: Select[Any]) -> Select[Any]:
+    return _ordered(shape, probe, found, _distance(layer, shape, probe), layer.key)
+
+
+def _in_key_order(layer: Layer, shape: Shape, probe: FromClause, found: Select[Any]) -> Select[Any]:
+    if shape.resumed:
+        found = found.where(layer.key > probe.c.after_key)
+    return _ordered(shape, probe, found, layer.key)
+
+
+def _ordered(shape: Shape, probe: FromClause, found: Select[Any], *order: Expression) -> Select[Any]:
+    if shape.result is Result.COUNT:
+        return found.correlate(probe)
+    found = found.order_by(*(asc(expression) for expression in order)).correlate(probe)
+    return found if shape.limit is None else found.limit(literal_column(str(shape.limit)))
+
+
+def _target(layer: Layer, shape: Shape) -> Expression:
+    return layer.geography if _measures_on_earth(shape) else layer.geometry
+
+
+def _distance(layer: Layer, shape: Shape, probe: FromClause) -> Expression:
+    return func.ST_Distance(_target(layer, shape), probe.c.geometry, *_spheroid(shape), type_=Float(53))
+
+
+def _within(layer: Layer, shape: Shape, probe: FromClause, distance: Expression) -> Expression:
+    return func.ST_DWithin(_target(layer, shape), probe.c.geometry, distance, *_spheroid(shape))
+
+
+def _spheroid(shape: Shape) -> tuple[Expression, ...]:
+    """The argument that only the functions on geography have."""
+    return {DistanceModel.SPHEROID: (true(),), DistanceModel.SPHERE: (false(),)}.get(shape.variant, ())  # type: ignore[call-overload, no-any-return]
+
+
+# --- the columns of an answer --------------------------------------------------------------------------------------
+
+
+def _columns(layer: Layer, shape: Shape, probe: FromClause) -> tuple[Column, ...]:
+    ordinal = Column("ordinal", probe.c.ordinal, Field(Wire.INT64, nullable=False))
+    if shape.result is Result.COUNT:
+        return ordinal, Column("count", func.count(), Field(Wire.INT64, nullable=False))
+    columns = [ordinal, Column("key", layer.key, Field(Wire.INT64, nullable=False))]
+    if shape.kind in (Kind.RADIUS, Kind.NEAREST):
+        distance = _distance(layer, shape, probe)
+        columns.append(Column("distance", distance, Field(Wire.FLOAT64, nullable=False)))
+    if shape.output.view is not View.NONE:
+        columns.append(Column("geometry", geometry_output(layer, shape.output), Field(Wire.BYTES)))
+    names = layer.stored if shape.output.properties is None else shape.output.properties
+    return (*columns, *(_property(layer.properties[name]) for name in names))
+
+
+def geometry_output(layer: Layer, output: Output) -> Expression:
+    """The geometry as an answer carries it; computed in the database, and only for the rows that are answered with."""
+    viewed = {
+        View.FULL: lambda column: column,
+        View.CENTROID: func.ST_Centroid,
+        View.BBOX: func.ST_Envelope,
+    }[output.view](layer.geometry)
+    if output.encoding is Encoding.WKT:
+        return func.ST_AsText(viewed, type_=Text())
+    if output.encoding is Encoding.GEOJSON:
+        return func.ST_AsGeoJSON(viewed, literal_column("9"), literal_column("0"), type_=Text())
+    return func.ST_AsBinary(viewed, literal_column("'NDR'"), type_=postgresql.BYTEA())
+
+
+def _property(prop: Property) -> Column:
+    cast_to, wire = {
+        PropertyType.BOOLEAN: (None, Wire.BOOL),
+        PropertyType.INTEGER: (BigInteger(), Wire.INT64),
+        PropertyType.NUMBER: (Float(53), Wire.FLOAT64),
+        PropertyType.TIMESTAMP: (None, Wire.INT64),  # microseconds since 2000
+        PropertyType.JSON: (postgresql.JSONB(), Wire.BYTES),
+        PropertyType.STRING: (Text(), Wire.BYTES),
+    }[prop.type]
+    expression = prop.expression
+    if prop.type is PropertyType.JSON:
+        expression = cast(func.to_jsonb(expression), Text())
+    elif cast_to is not None:
+        expression = cast(expression, cast_to)
+    return Column("property", expression, Field(wire, prop.nullable), prop)

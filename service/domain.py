@@ -1,0 +1,131 @@
+"""Questions and answers as values. No I/O, and nothing of gRPC or SQL."""
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+Key = int | str
+Argument = str | float | int | None
+
+
+class Predicate(IntEnum):
+    """Read as *feature PREDICATE probe*; the numbers are the contract's."""
+
+    INTERSECTS = 1
+    WITHIN = 2
+    CONTAINS = 3
+    COVERS = 4
+    COVERED_BY = 5
+    TOUCHES = 6
+    CROSSES = 7
+    OVERLAPS = 8
+    EQUALS = 9
+
+
+class DistanceModel(IntEnum):
+    SPHEROID = 1
+    SPHERE = 2
+    PLANAR = 3
+
+
+class View(IntEnum):
+    FULL = 1
+    NONE = 2
+    CENTROID = 3
+    BBOX = 4
+
+
+class Encoding(IntEnum):
+    WKB = 1
+    WKT = 2
+    GEOJSON = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What of each feature an answer carries; `properties` None means all that are stored."""
+
+    properties: tuple[str, ...] | None = None
+    view: View = View.FULL
+    encoding: Encoding = Encoding.WKB
+
+
+class Kind(Enum):
+    RADIUS = "radius"
+    NEAREST = "nearest"
+    INTERSECTS = "intersects"
+    WINDOW = "window"  # features whose bounding box meets the probe's
+    ALL = "all"
+    LOOKUP = "lookup"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a query asks, before it is said what to answer with.
+
+    `arguments` are the probe's, in the order that `db/queries.py` names for the kind. `big` says that the probe is a
+    large shape, for which a statement of its own is best; `heavy` that the search may be slow, so that it must not hold
+    up others.
+    """
+
+    kind: Kind
+    layer: str
+    variant: DistanceModel | Predicate | None = None
+    arguments: tuple[Argument, ...] = ()
+    big: bool = False
+    heavy: bool = False
+
+
+class Result(Enum):
+    """What a statement answers with: features, or how many there are."""
+
+    FEATURES = "features"
+    COUNT = "count"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What calls must have in common to share a statement.
+
+    `variant` is how distances are measured or shapes compared; `limit` the rows per probe; `resumed` whether the
+    answer starts after a key. `constant` asks for a statement with the probe as a constant, which the planner can
+    weigh: best for a big probe that runs alone.
+    """
+
+    kind: Kind
+    layer: str
+    output: Output = Output()
+    variant: DistanceModel | Predicate | None = None
+    limit: int | None = None
+    resumed: bool = False
+    constant: bool = False
+    result: Result = Result.FEATURES
+
+    @property
+    def name(self) -> str:
+        """For metrics and logs."""
+        return self.kind.value if self.result is Result.FEATURES else f"count_{self.kind.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A question in the shape of its answer, as a lane runs it."""
+
+    shape: Shape
+    arguments: tuple[Argument, ...]
+    heavy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A search for one page of `size` features: its statement fetches one more, to see whether there is a next page."""
+
+    search: Search
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A search that counts, or, `estimated`, one whose plan says how many there may be."""
+
+    search: Search
+    estimated: bool

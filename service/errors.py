@@ -1,0 +1,107 @@
+"""What can go wrong, as the caller will see it. No grpc, no SQLAlchemy: `interceptors/errors.py` gives each a status.
+
+SpatialError
+├── InvalidArgument      what the caller wrote is wrong, whatever the state of the data
+├── NotFound             a layer or feature that is not there
+├── FailedPrecondition   right as such, but not for this layer or these data
+├── ResourceExhausted    too much at once: later, or smaller
+├── DeadlineExceeded     the server's own limit on a statement ran out
+├── Unavailable          the database or this server is away
+└── InternalError        a bug of ours
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Self
+
+DOMAIN = "spatial.v1"
+
+
+class Reason(StrEnum):
+    """The values of `spatial.v1.ErrorReason`, without their prefix; the contract explains each."""
+
+    REQUIRED = "REQUIRED"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    UNKNOWN_ENUM_VALUE = "UNKNOWN_ENUM_VALUE"
+    INVALID_ID = "INVALID_ID"
+    UNKNOWN_PROPERTY = "UNKNOWN_PROPERTY"
+    INVALID_PAGE_TOKEN = "INVALID_PAGE_TOKEN"  # noqa: S105 - not a password
+    TOO_MANY_ELEMENTS = "TOO_MANY_ELEMENTS"
+
+    INVALID_ENCODING = "INVALID_ENCODING"
+    EMPTY_GEOMETRY = "EMPTY_GEOMETRY"
+    NON_FINITE_COORDINATE = "NON_FINITE_COORDINATE"
+    COORDINATE_OUT_OF_RANGE = "COORDINATE_OUT_OF_RANGE"
+    GEOMETRY_TOO_LARGE = "GEOMETRY_TOO_LARGE"
+    GEOMETRY_TOO_DEEP = "GEOMETRY_TOO_DEEP"
+    UNSUPPORTED_GEOMETRY_TYPE = "UNSUPPORTED_GEOMETRY_TYPE"
+    INVALID_GEOMETRY = "INVALID_GEOMETRY"
+    SRID_MISMATCH = "SRID_MISMATCH"
+
+    LAYER_NOT_FOUND = "LAYER_NOT_FOUND"
+    FEATURE_NOT_FOUND = "FEATURE_NOT_FOUND"
+
+    UNSUPPORTED_DISTANCE_MODEL = "UNSUPPORTED_DISTANCE_MODEL"
+    TOPOLOGY_ERROR = "TOPOLOGY_ERROR"
+
+    POOL_EXHAUSTED = "POOL_EXHAUSTED"
+    OVERLOADED = "OVERLOADED"
+    RESPONSE_TOO_LARGE = "RESPONSE_TOO_LARGE"
+
+    STATEMENT_TIMEOUT = "STATEMENT_TIMEOUT"
+
+    DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
+    SHUTTING_DOWN = "SHUTTING_DOWN"
+
+    INTERNAL = "INTERNAL"
+
+
+class SpatialError(Exception):
+    """An answer other than the one asked for.
+
+    `field` is the path in the request that is at fault, `metadata` what a program may want to know (strings only),
+    `retry_after` the seconds after which the same call may succeed.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        field: str | None = None,
+        metadata: Mapping[str, str] = MappingProxyType({}),
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.field = field
+        self.metadata = metadata
+        self.retry_after = retry_after
+
+    def at(self, field: str) -> Self:
+        """The same error, said of `field`: for checks that do not know where their value came from."""
+        self.field = f"{field}.{self.field}" if self.field else field
+        return self
+
+
+class InvalidArgument(SpatialError): ...
+
+
+class NotFound(SpatialError): ...
+
+
+class FailedPrecondition(SpatialError): ...
+
+
+class ResourceExhausted(SpatialError): ...
+
+
+class DeadlineExceeded(SpatialError): ...
+
+
+class Unavailable(SpatialError): ...
+
+
+class InternalError(SpatialError): ...

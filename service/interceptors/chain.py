@@ -1,0 +1,163 @@
+"""Wraps handlers in what happens around every call.
+
+gRPC's own interceptors are asked anew for every call what to do with it; here each handler is wrapped once, when it is
+registered, for all four kinds of RPC and for services that others wrote (health, reflection) alike.
+"""
+
+from __future__ import annotations  # grpc's classes are generic for type checkers only
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc.aio import AbortError, Server, ServicerContext
+
+from service.interceptors.call import Call, Method, Observer
+from service.interceptors.errors import abort, code_of
+
+_TYPES = {
+    (False, False): "unary",
+    (False, True): "server_stream",
+    (True, False): "client_stream",
+    (True, True): "bidi_stream",
+}
+
+
+class Registrar:
+    """Registers servicers on a server, with the observers around each of their handlers.
+
+    The first observer is told first of a call's begin and last of its end.
+    """
+
+    def __init__(self, server: Server, observers: Sequence[Observer]) -> None:
+        self._server = server
+        self._observers = tuple(observers)
+        self.methods: list[Method] = []
+
+    def add(self, service: ServiceDescriptor, servicer: object) -> None:
+        """Registers a servicer of ours, each method by its name."""
+        handlers = {method.name: _handler(method, getattr(servicer, method.name)) for method in service.methods}
+        self.add_registered_method_handlers(service.full_name, handlers)
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler[Any, Any]]) -> None:
+        """For generated `add_…_to_server` functions, which give each handler in this way and in the next."""
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        wrapped = {name: self._wrapped(service, name, handler) for name, handler in handlers.items()}
+        self._server.add_registered_method_handlers(service, wrapped)
+
+    def _wrapped(
+        self, service: str, name: str, handler: grpc.RpcMethodHandler[Any, Any]
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        streams = (bool(handler.request_streaming), bool(handler.response_streaming))
+        method = Method(service, name, _TYPES[streams])
+        self.methods.append(method)
+        behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        wrap = _streamed if inspect.isasyncgenfunction(behaviour) else _awaited
+        return _METHOD_HANDLERS[streams](
+            wrap(method, behaviour, self._observers),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+
+_METHOD_HANDLERS: Mapping[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+def _handler(method: MethodDescriptor, behaviour: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:
+    make = _METHOD_HANDLERS[method.client_streaming, method.server_streaming]
+    request: type[Message] = GetMessageClass(method.input_type)
+    return make(behaviour, request_deserializer=request.FromString, response_serializer=_serialized)
+
+
+def _serialized(response: Message | bytes) -> bytes:
+    """Answers with many features are written as bytes by hand (codec/rows.py)."""
+    return response if isinstance(response, bytes) else response.SerializeToString()
+
+
+class _Served:
+    """The time in which a call is served: tells the observers, and notes what the call ended as.
+
+    Swallows the errors that are still to be answered with a status; `abort` does that once the observers know.
+    """
+
+    __slots__ = ("_call", "_observers")
+
+    def __init__(self, method: Method, context: ServicerContext, observers: tuple[Observer, ...]) -> None:
+        self._call = Call(method, context)
+        self._observers = observers
+
+    def __enter__(self) -> Call:
+        return self._call
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        call = self._call
+        if error is not None:
+            call.error = error
+            call.code = code_of(call, error)
+        for observer in reversed(self._observers):
+            observer.ended(call)
+        return isinstance(error, Exception) and not isinstance(error, AbortError)
+
+
+def _awaited(
+    method: Method, behaviour: Callable[..., Awaitable[Any]], observers: tuple[Observer, ...]
+) -> Callable[..., Awaitable[Any]]:
+    """For handlers that are coroutines: one response, or messages written to the context."""
+    received = _receiver(method)
+
+    async def handle(request: Any, context: ServicerContext) -> Any:
+        with _Served(method, context, observers) as call:
+            for observer in observers:
+                observer.started(call)
+            response = await behaviour(received(request, call), context)
+            call.sent = 1
+            return response
+        return await abort(call)
+
+    return handle
+
+
+def _streamed(
+    method: Method, behaviour: Callable[..., AsyncIterator[Any]], observers: tuple[Observer, ...]
+) -> Callable[..., AsyncIterator[Any]]:
+    """For handlers that are asynchronous generators."""
+    received = _receiver(method)
+
+    async def handle(request: Any, context: ServicerContext) -> AsyncIterator[Any]:
+        with _Served(method, context, observers) as call:
+            for observer in observers:
+                observer.started(call)
+            async for response in behaviour(received(request, call), context):
+                call.sent += 1
+                yield response
+            return
+        await abort(call)
+
+    return handle
+
+
+def _receiver(method: Method) -> Callable[[Any, Call], Any]:
+    """Counts what comes in: one request, or each of a stream's as it is read."""
+
+    def one(request: Any, call: Call) -> Any:
+        call.received = 1
+        return request
+
+    async def each(requests: AsyncIterator[Any], call: Call) -> AsyncIterator[Any]:
+        async for request in requests:
+            call.received += 1
+            yield request
+
+    return each if method.type in ("client_stream", "bidi_stream") else one

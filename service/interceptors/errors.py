@@ -1,0 +1,78 @@
+"""Errors to statuses, in one place for every kind of RPC."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import NoReturn
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc import StatusCode
+from grpc.aio import AbortError
+
+from service import errors
+from service.errors import Reason, SpatialError
+from service.interceptors.call import HEADER, Call
+
+# The most specific class wins.
+STATUS: Mapping[type[SpatialError], StatusCode] = {
+    errors.InvalidArgument: StatusCode.INVALID_ARGUMENT,
+    errors.NotFound: StatusCode.NOT_FOUND,
+    errors.FailedPrecondition: StatusCode.FAILED_PRECONDITION,
+    errors.ResourceExhausted: StatusCode.RESOURCE_EXHAUSTED,
+    errors.DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,
+    errors.Unavailable: StatusCode.UNAVAILABLE,
+    errors.InternalError: StatusCode.INTERNAL,
+}
+
+DETAILS_KEY = "grpc-status-details-bin"
+
+
+def code_of(call: Call, error: BaseException) -> StatusCode:
+    """What a call that ended with `error` ended as."""
+    if isinstance(error, SpatialError):
+        return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    if isinstance(error, AbortError):
+        return call.context.code() or StatusCode.UNKNOWN
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        remaining = call.context.time_remaining()
+        return StatusCode.CANCELLED if remaining is None or remaining > 0 else StatusCode.DEADLINE_EXCEEDED
+    return StatusCode.INTERNAL
+
+
+def status(code: StatusCode, error: SpatialError) -> status_pb2.Status:
+    """The status with its details: the reason, the field at fault, when to try again."""
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=errors.DOMAIN, metadata=error.metadata)
+    details: list[Message] = [info]
+    if error.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=error.field, description=error.message, reason=error.reason
+        )
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if error.retry_after is not None:
+        delay = Duration()
+        delay.FromMilliseconds(round(error.retry_after * 1000))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    return status_pb2.Status(code=code.value[0], message=_message(error), details=[_packed(each) for each in details])
+
+
+async def abort(call: Call) -> NoReturn:
+    """Ends the call with the status of its error. What is not ours to say stays in the log."""
+    error = call.error
+    if not isinstance(error, SpatialError):
+        error = errors.InternalError(Reason.INTERNAL, "internal error")
+    details = status(call.code, error).SerializeToString()
+    trailing = ((HEADER, call.request_id), (DETAILS_KEY, details))
+    await call.context.abort(call.code, _message(error), trailing)
+
+
+def _message(error: SpatialError) -> str:
+    return f"{error.field}: {error.message}" if error.field else error.message
+
+
+def _packed(message: Message) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed

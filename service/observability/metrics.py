@@ -1,0 +1,58 @@
+"""Every metric there is. Takes a registry, so that two servers in one process do not share counts."""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+CALLS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+CALL = ("grpc_type", "grpc_service", "grpc_method")
+
+
+class Metrics:
+    """The names of the first block are those that gRPC dashboards everywhere expect."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=registry)
+
+        def seconds(name: str, text: str, *labels: str) -> Histogram:
+            return Histogram(name, text, labels, buckets=SECONDS, registry=registry)
+
+        self.registry = registry
+        self.started = counter("grpc_server_started", "Calls begun.", *CALL)
+        self.handled = counter("grpc_server_handled", "Calls ended.", *CALL, "grpc_code")
+        self.handling = seconds("grpc_server_handling_seconds", "How long calls took.", *CALL)
+        self.sent = counter("grpc_server_msg_sent", "Messages sent.", *CALL)
+        self.received = counter("grpc_server_msg_received", "Messages received.", *CALL)
+
+        self.checkout = seconds("spatial_pool_checkout_seconds", "How long a checkout waited.", "pool")
+        self.pool_timeouts = counter("spatial_pool_timeouts", "Checkouts that waited in vain.", "pool")
+        self.connects = counter("spatial_pool_connects", "Connections opened.", "pool")
+        self.invalidations = counter("spatial_pool_invalidations", "Connections given up as broken.", "pool")
+
+        self.query = seconds("spatial_query_seconds", "How long statements ran.", "query", "layer")
+        self.cancelled = counter("spatial_statements_cancelled", "Statements ended early.", "cause")
+        self.rejected = counter("spatial_requests_rejected", "Calls refused for lack of room.", "reason")
+        self.batch_size = Histogram(
+            "spatial_lane_batch_size", "Calls that shared a statement.", buckets=CALLS, registry=registry
+        )
+        self.lane_wait = seconds("spatial_lane_wait_seconds", "How long a call waited for its statement.")
+        self.lane_depth = Gauge("spatial_lane_depth", "Calls waiting for a statement.", registry=registry)
+
+        self.build = Info("spatial_build", "What is running.", registry=registry)
+
+    def watch(self, read: Callable[[], Iterable[GaugeMetricFamily]]) -> None:
+        """Adds gauges that are read when somebody scrapes."""
+        self.registry.register(_Watched(read))
+
+
+class _Watched(Collector):
+    def __init__(self, read: Callable[[], Iterable[GaugeMetricFamily]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        return self._read()

@@ -1,0 +1,150 @@
+"""The composition root: every part of the server is made here, once, in order, and given what it needs."""
+
+import asyncio
+import platform
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+import psycopg2
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH
+from grpc_health.v1.health import aio as health_aio
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+
+from service import __version__
+from service.catalog import Catalog, shipped_layers
+from service.codec.geometry import GeometryLimits, ProbeReader
+from service.codec.questions import QuestionReader
+from service.codec.requests import RequestReader
+from service.codec.responses import ResponseWriter
+from service.db.engine import read_engine
+from service.db.lanes import Lanes
+from service.db.queries import Statements
+from service.health import Readiness
+from service.interceptors.chain import Registrar
+from service.interceptors.logs import CallLog
+from service.interceptors.metrics import CallMetrics
+from service.interceptors.request_id import RequestIds
+from service.interceptors.running import RunningCalls
+from service.observability.http import StatusServer
+from service.observability.metrics import Metrics
+from service.reflection import add_reflection
+from service.servicers.spatial import SpatialServicer
+from service.settings import Settings
+
+
+# Calls still running so shortly before the end of the grace period are going to be cut off by it.
+CUT_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that is listening. `stop` says whether every call could finish."""
+
+    port: int
+    metrics_port: int
+    catalog: Catalog
+    metrics: Metrics
+    _grpc: grpc.aio.Server
+    _readiness: Readiness
+    _running: RunningCalls
+
+    @property
+    def problem(self) -> str | None:
+        """Why the server is not ready, if it is not."""
+        return self._readiness.problem
+
+    async def stop(self, grace: float) -> bool:
+        await self._readiness.drain()
+        deadline = asyncio.get_running_loop().time() + grace - CUT_SECONDS
+        stopping = asyncio.create_task(self._grpc.stop(grace))
+        finished = await self._running.finish(deadline)
+        await stopping
+        return finished
+
+
+@asynccontextmanager
+async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
+    """A server over the database at `url`, on the running event loop; stopped at once on the way out, if not before."""
+    async with AsyncExitStack() as stack:
+        metrics = _metrics()
+        catalog = Catalog(shipped_layers())
+        engine = read_engine(settings, url, metrics)
+        stack.callback(engine.dispose)
+        statements = Statements(catalog)
+        lanes = Lanes(engine, statements, settings, metrics)
+        stack.push_async_callback(lanes.close)
+
+        limits = GeometryLimits(settings.max_request_bytes, settings.max_vertices, settings.max_geometry_depth)
+        questions = QuestionReader(catalog, ProbeReader(limits), settings.max_radius)
+        spatial = SpatialServicer(
+            catalog, statements, lanes, RequestReader(questions), ResponseWriter(catalog, settings.max_response_bytes)
+        )
+
+        # Ids first, so that all that follows can name the call; what is running last, so that it counts only calls
+        # that were let in; logs after metrics on the way out, so that a slow disk is not in the latency.
+        running = RunningCalls(spatial.SERVICE.full_name)
+        call_metrics = CallMetrics(metrics)
+        observers = (RequestIds(), CallLog(), call_metrics, running)
+
+        server = grpc.aio.server(options=_options(settings))
+        registrar = Registrar(server, observers)
+        health = health_aio.HealthServicer()
+        registrar.add(spatial.SERVICE, spatial)
+        health_pb2_grpc.add_HealthServicer_to_server(health, registrar)
+        add_reflection(registrar, [spatial.SERVICE.full_name, HEALTH])
+        for method in registrar.methods:
+            call_metrics.expect(method)
+
+        readiness = Readiness(health, [spatial.SERVICE.full_name], url, settings)
+        await readiness.start()
+        stack.push_async_callback(readiness.drain)
+        port = server.add_insecure_port(settings.listen)
+        await server.start()
+        stack.push_async_callback(server.stop, None)
+        status = stack.enter_context(
+            StatusServer(settings.metrics_listen, metrics.registry, _status(catalog, readiness))
+        )
+        yield Server(port, status.port, catalog, metrics, server, readiness, running)
+
+
+def _metrics() -> Metrics:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    metrics = Metrics(registry)
+    metrics.build.info(
+        {
+            "version": __version__,
+            "python": platform.python_version(),
+            "grpcio": grpc.__version__,
+            "psycopg2": psycopg2.__version__.split()[0],
+        }
+    )
+    return metrics
+
+
+def _status(catalog: Catalog, readiness: Readiness):
+    def status() -> dict[str, str]:
+        return {
+            "version": __version__,
+            "ready": readiness.problem or "yes",
+            "layers": ", ".join(layer.name for layer in catalog),
+        }
+
+    return status
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_request_bytes),
+        ("grpc.max_send_message_length", -1),
+        # Two servers must not share a port by accident.
+        ("grpc.so_reuseport", 0),
+        # A peer that vanished is noticed, and its calls cancelled, within half a minute.
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ]

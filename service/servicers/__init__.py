@@ -1,0 +1,1 @@
+"""The RPCs, each in three steps: parse, call, render."""

@@ -1,0 +1,79 @@
+"""Every setting there is, checked and frozen before anything runs. Nothing else reads the environment."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class Settings(BaseSettings):
+    """Read from `SPATIAL_*` variables: `SPATIAL_DATABASE_URL` is `database_url`. `spatial config` prints them all."""
+
+    model_config = SettingsConfigDict(env_prefix="SPATIAL_", frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    database_url: SecretStr | None = None
+    """`postgresql://user:password@host:5432/database`; unset, `spatial serve --embedded` runs a private cluster."""
+
+    listen: str = "127.0.0.1:50051"
+    """Where gRPC is served; port 0 takes a free one."""
+    metrics_listen: str = "127.0.0.1:9464"
+    """Where /metrics and the status page are served, over HTTP."""
+    grace_seconds: Annotated[float, Field(ge=0)] = 20.0
+    """How long running calls may go on after SIGTERM."""
+
+    lanes: Count = 4
+    """Statements at a time for quick calls; calls of one shape that wait together share one."""
+    lanes_per_shape: Count = 1
+    """Statements at a time for one shape. More helps only where PostgreSQL has cores to spare."""
+    heavy_lanes: Count = 2
+    """Statements at a time for calls that may be slow; each has its statement to itself."""
+    lane_batch: Count = 64
+    """Calls that one statement may answer."""
+    lane_queue: Count = 1000
+    """Calls that may wait for a lane; more are refused with OVERLOADED."""
+
+    pool_size: Count = 6
+    """Connections for reads, in each process. Lanes beyond it wait for one another."""
+    pool_timeout: Seconds = 1.0
+    """How long a call waits for a connection before POOL_EXHAUSTED."""
+    pool_recycle: Seconds = 1800.0
+    """Age at which a connection is replaced, so that memory and routing on the server's side do not age."""
+    connect_timeout: Count = 3
+    """Seconds to wait for a new connection."""
+
+    statement_timeout: Seconds = 30.0
+    """The longest a statement may run; the caller's own deadline ends it earlier."""
+    lock_timeout: Seconds = 2.0
+    """The longest a statement waits for a lock."""
+    idle_in_transaction_timeout: Seconds = 30.0
+    """After how long PostgreSQL ends a session that idles in a transaction."""
+    work_mem: str = "16MB"
+    """Memory for each sort or hash of a statement."""
+    random_page_cost: Annotated[float, Field(gt=0)] = 1.1
+    """The planner's price of a random read; 4 is for spinning disks."""
+    application_name: str = "spatial-service"
+    """How the service's sessions are called in pg_stat_activity."""
+
+    max_request_bytes: Count = 8 * MIB
+    """The largest message accepted."""
+    max_response_bytes: Count = 4 * MIB - 64 * KIB
+    """Where a page is cut short; gRPC clients refuse messages above 4 MiB unless told otherwise."""
+    max_vertices: Count = 250_000
+    """Vertices that a geometry in a request may have."""
+    max_geometry_depth: Count = 8
+    """How deep geometry collections in a request may nest."""
+    max_radius: Annotated[float, Field(gt=0)] = 20_100_000.0
+    """The largest radius, in metres (or units of a planar CRS); half the Earth's girth is 20,004 km."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lines below this level are not written."""
+    log_format: Literal["json", "console"] = "json"
+    """JSON for machines, console for people."""
+
+    health_interval: Seconds = 1.0
+    """How often readiness looks at the database."""
