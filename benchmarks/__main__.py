@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from benchmarks import unary
-from benchmarks.programs import Missing
+from benchmarks.programs import MissingProgramError
 
 SUITES = {"unary": unary.run}
 
@@ -16,7 +16,7 @@ def main() -> None:
     try:
         for name in [chosen] if chosen else SUITES:
             SUITES[name]()
-    except Missing as missing:
+    except MissingProgramError as missing:
         sys.exit(str(missing))
 
 

@@ -95,11 +95,11 @@ class Tipg:
     """TiPg, asked for the box around each centre: it knows no radius. It answers with GeoJSON, unordered."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
 
     def ready(self) -> bool:
         try:
-            return bool(urlopen(f"http://127.0.0.1:{self._port}/healthz", timeout=1).status == 200)
+            return bool(urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=1).status == 200)
         except (URLError, OSError):
             return False
 
@@ -116,12 +116,12 @@ class Tipg:
         """How many features it finds around the centres, all together."""
         total = 0
         for centre in centres:
-            with urlopen(f"http://127.0.0.1:{self._port}{self.path(centre)}", timeout=10) as answer:
+            with urlopen(f"http://127.0.0.1:{self.port}{self.path(centre)}", timeout=10) as answer:
                 total += len(json.load(answer)["features"])
         return total
 
     def run(self, centres: Sequence[Centre], seconds: int) -> Load:
-        return http_load(self._port, [self.path(centre) for centre in centres], seconds)
+        return http_load(self.port, [self.path(centre) for centre in centres], seconds)
 
 
 @contextmanager
@@ -138,7 +138,7 @@ def tipg(url: str) -> Iterator[Tipg]:
         "TIPG_DB_DATETIME_EXTENT": "false",
     }
     uvicorn = [str(_tipg_environment() / "bin" / "uvicorn"), "tipg.main:app", "--no-access-log", "--log-level=warning"]
-    uvicorn += ["--loop=uvloop", "--http=httptools", "--host=127.0.0.1", f"--port={server._port}"]
+    uvicorn += ["--loop=uvloop", "--http=httptools", "--host=127.0.0.1", f"--port={server.port}"]
     with serving("tipg", uvicorn, server.ready, os.environ | settings):
         yield server
 
@@ -151,7 +151,7 @@ def _tipg_environment() -> Path:
     if not installed.exists():
         say("installing TiPg, once")
         venv.create(folder, with_pip=True, clear=True)
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--require-hashes", "--requirement", lock], check=True)
+        options = ["--quiet", "--disable-pip-version-check", "--require-hashes"]
+        subprocess.run([folder / "bin" / "pip", "install", *options, "--requirement", lock], check=True)
         installed.touch()
     return folder

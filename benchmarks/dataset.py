@@ -42,11 +42,12 @@ class Centre:
         return STATEMENT % {"longitude": self.longitude, "latitude": self.latitude, "radius": RADIUS_METERS}
 
 
+_PROBE = "geography(ST_SetSRID(ST_MakePoint(%(longitude)s, %(latitude)s), 4326))"
 STATEMENT = f"""
 SELECT id, name, kind, active, ST_AsBinary(location, 'NDR') AS location,
-       ST_Distance(geography(location), geography(ST_SetSRID(ST_MakePoint(%(longitude)s, %(latitude)s), 4326))) AS distance
+       ST_Distance(geography(location), {_PROBE}) AS distance
   FROM facilities
- WHERE ST_DWithin(geography(location), geography(ST_SetSRID(ST_MakePoint(%(longitude)s, %(latitude)s), 4326)), %(radius)s)
+ WHERE ST_DWithin(geography(location), {_PROBE}, %(radius)s)
  ORDER BY distance, id
  LIMIT {LIMIT}
 """

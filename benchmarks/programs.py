@@ -1,5 +1,6 @@
 """The programs that the benchmarks run: found by name, started, waited for, and always ended."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -9,12 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from service.postgres import find_programs
+
 LOCAL = Path(__file__).resolve().parent.parent / ".local" / "bench"
 _PACKAGES = {"h2load": "nghttp2-client", "wrk": "wrk", "pgbench": "postgresql-15"}
-_POSTGRESQL = Path("/usr/lib/postgresql")
 
 
-class Missing(Exception):
+class MissingProgramError(Exception):
     """A program that the benchmarks need is not installed."""
 
     def __init__(self, program: str) -> None:
@@ -22,11 +24,10 @@ class Missing(Exception):
 
 
 def find(program: str) -> str:
-    """The path of a program, on PATH or among PostgreSQL's own; Missing names the package otherwise."""
-    newest_first = sorted(_POSTGRESQL.glob(f"*/bin/{program}"), reverse=True)
-    found = shutil.which(program) or next(map(str, newest_first), None)
+    """The path of a program, on PATH or among PostgreSQL's own; MissingProgramError names the package otherwise."""
+    found = shutil.which(program, path=f"{find_programs()}{os.pathsep}{os.environ['PATH']}")
     if found is None:
-        raise Missing(program)
+        raise MissingProgramError(program)
     return found
 
 

@@ -61,11 +61,15 @@ def _rounds(contenders: dict[str, Contender], places: Sequence[Centre]) -> tuple
     """Calls a second by contender, a value a round: with a caller at every centre, and with one caller at one."""
     many: Rates = defaultdict(list)
     one: Rates = defaultdict(list)
+    turn = list(contenders)
     for number, place in enumerate(islice(places, ROUNDS), 1):
-        for name, contender in contenders.items():
-            many[name].append(contender.run(places, SECONDS).rate)
-        for name in ("pgbench", "bare handler", "service"):
-            one[name].append(contenders[name].run([place], SECONDS).rate)
+        for name in turn:
+            many[name].append(contenders[name].run(places, SECONDS).rate)
+        for name in turn:
+            if name != "TiPg":
+                one[name].append(contenders[name].run([place], SECONDS).rate)
+        # Whoever came last comes first, lest a place in the order be an advantage.
+        turn.reverse()
         say(f"round {number}: " + ", ".join(f"{name} {rates[-1]:,.0f}/s" for name, rates in many.items()))
     return many, one
 
@@ -101,7 +105,10 @@ def _print_setting(url: str, places: int, features: int, peer_features: int, thr
     lines = [
         *machine(),
         ("database", f"PostgreSQL {postgresql}, PostGIS {postgis}; {ROWS:,} rows"),
-        ("answers", f"{features / places:.1f} features each (TiPg, by box: {peer_features / places:.1f}), {places} centres"),
+        (
+            "answers",
+            f"{features / places:.1f} features each (TiPg, by box, {peer_features / places:.1f}); {places} centres",
+        ),
         ("measured", f"{ROUNDS} rounds, {SECONDS} s each; load, servers and database share the machine"),
         ("bare handler", f"{threads} threads, the best of {', '.join(map(str, THREADS))}"),
     ]

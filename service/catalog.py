@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
+from typing import Any
 
 from geoalchemy2 import Geometry
 from sqlalchemy import ColumnElement, Table, inspect
@@ -168,12 +169,12 @@ def mapped_layer(
 
 
 def _hybrid(model: type[Base], name: str, *, computed: bool) -> Property:
-    expression = inspect(model).all_orm_descriptors[name].__get__(None, model).__clause_element__()
+    expression = getattr(model, name).__clause_element__()
     return Property(name, property_type(expression.type), expression, nullable=False, computed=computed)
 
 
 # In order: the first that fits wins, and what fits none travels as the text PostgreSQL gives it.
-_PROPERTY_TYPES: tuple[tuple[type[sql.TypeEngine[object]], PropertyType], ...] = (
+_PROPERTY_TYPES: tuple[tuple[type[sql.TypeEngine[Any]], PropertyType], ...] = (
     (sql.Boolean, PropertyType.BOOLEAN),
     (sql.Integer, PropertyType.INTEGER),
     (sql.Numeric, PropertyType.NUMBER),
@@ -183,7 +184,7 @@ _PROPERTY_TYPES: tuple[tuple[type[sql.TypeEngine[object]], PropertyType], ...] =
 )
 
 
-def property_type(column_type: sql.TypeEngine[object]) -> PropertyType:
+def property_type(column_type: sql.TypeEngine[Any]) -> PropertyType:
     for family, kind in _PROPERTY_TYPES:
         if isinstance(column_type, family):
             return kind

@@ -1,7 +1,8 @@
 """Questions and answers as values. No I/O, and nothing of gRPC or SQL."""
 
-from dataclasses import dataclass
-from enum import Enum, IntEnum
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 Key = int | str
 Argument = str | float | int | None
@@ -49,7 +50,7 @@ class Output:
     encoding: Encoding = Encoding.WKB
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     RADIUS = "radius"
     NEAREST = "nearest"
     INTERSECTS = "intersects"
@@ -58,8 +59,7 @@ class Kind(Enum):
     LOOKUP = "lookup"
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What a query asks, before it is said what to answer with.
 
     `arguments` are the probe's, in the order that `db/queries.py` names for the kind. `big` says that the probe is a
@@ -75,7 +75,7 @@ class Question:
     heavy: bool = False
 
 
-class Result(Enum):
+class Result(StrEnum):
     """What a statement answers with: features, or how many there are."""
 
     FEATURES = "features"
@@ -99,6 +99,15 @@ class Shape:
     resumed: bool = False
     constant: bool = False
     result: Result = Result.FEATURES
+    _hash: int = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Looked up several times for every call, so hashed once.
+        parts = (self.kind, self.layer, self.output, self.variant, self.limit, self.resumed, self.constant, self.result)
+        object.__setattr__(self, "_hash", hash(parts))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def name(self) -> str:
@@ -106,8 +115,7 @@ class Shape:
         return self.kind.value if self.result is Result.FEATURES else f"count_{self.kind.value}"
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(NamedTuple):
     """A question in the shape of its answer, as a lane runs it."""
 
     shape: Shape
@@ -115,16 +123,14 @@ class Search:
     heavy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """A search for one page of `size` features: its statement fetches one more, to see whether there is a next page."""
 
     search: Search
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(NamedTuple):
     """A search that counts, or, `estimated`, one whose plan says how many there may be."""
 
     search: Search

@@ -148,7 +148,7 @@ class Centered:
     @hybrid_property
     def centroid(self) -> WKBElement:
         """In the plane, like ST_Centroid on geometry; it may lie outside the boundary."""
-        return from_shape(to_shape(self.boundary).centroid, srid=SRID)
+        return from_shape(to_shape(self.boundary).centroid, srid=SRID, extended=True)
 
     @centroid.inplace.expression
     @classmethod

@@ -2,12 +2,12 @@
 
 import asyncio
 import platform
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import grpc
-import psycopg2
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_health.v1.health import aio as health_aio
@@ -33,7 +33,6 @@ from service.observability.metrics import Metrics
 from service.reflection import add_reflection
 from service.servicers.spatial import SpatialServicer
 from service.settings import Settings
-
 
 # Calls still running so shortly before the end of the grace period are going to be cut off by it.
 CUT_SECONDS = 0.05
@@ -119,14 +118,14 @@ def _metrics() -> Metrics:
         {
             "version": __version__,
             "python": platform.python_version(),
-            "grpcio": grpc.__version__,
-            "psycopg2": psycopg2.__version__.split()[0],
+            "grpcio": version("grpcio"),
+            "psycopg2": version("psycopg2-binary"),
         }
     )
     return metrics
 
 
-def _status(catalog: Catalog, readiness: Readiness):
+def _status(catalog: Catalog, readiness: Readiness) -> Callable[[], dict[str, str]]:
     def status() -> dict[str, str]:
         return {
             "version": __version__,

@@ -13,7 +13,7 @@ from service.cli.settings import load
 @click.option("--timeout", default=2.0, show_default=True, help="Seconds to wait for the answer.")
 def health(address: str | None, service: str, timeout: float) -> None:
     """Ask a running server whether it is ready; exit code 0 if it is."""
-    target = (address or load().listen).replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "127.0.0.1:")  # noqa: S104
+    target = (address or load().listen).replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "127.0.0.1:")
     with grpc.insecure_channel(target) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(

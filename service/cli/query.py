@@ -8,6 +8,7 @@ import click
 import grpc
 from google.protobuf.json_format import MessageToDict
 from google.type.latlng_pb2 import LatLng
+
 from spatial.v1 import feature_pb2, geometry_pb2, query_pb2, query_pb2_grpc
 
 Stub = query_pb2_grpc.SpatialServiceStub
@@ -101,9 +102,9 @@ def intersects(layer: str, at: str, wkt: str, bbox: str, predicate: str, **optio
     spatial query intersects parcels --bbox -74.02,40.70,-73.99,40.72 --format geojson
     spatial query intersects zones --at 48.85,2.35 --predicate contains --property name
     """
-    number = geometry_pb2.Predicate.Value(f"PREDICATE_{predicate.upper()}")
+    name = f"PREDICATE_{predicate.upper()}"
     request = query_pb2.SearchIntersectsRequest(
-        query=query_pb2.IntersectsQuery(layer=layer, probe=_probe(at, wkt, bbox), predicate=number),
+        query=query_pb2.IntersectsQuery(layer=layer, probe=_probe(at, wkt, bbox), predicate=name),
         output=_output(options),
         page_size=options["limit"],
     )

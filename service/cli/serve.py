@@ -12,7 +12,7 @@ import uvloop
 from service import demo as demo_data
 from service import migrations
 from service.cli.settings import database_url, load
-
+from service.embedded import EmbeddedPostgres
 from service.observability import logs
 from service.server import Server, running_server
 from service.settings import Settings
@@ -31,8 +31,8 @@ log = logging.getLogger("spatial.serve")
 def serve(directory: Path | None, demo: bool) -> None:
     """Serve gRPC until told to stop.
 
-    SIGTERM and SIGINT let running calls finish for SPATIAL_GRACE_SECONDS. The exit code is 0 if all of them could, and 1
-    if some were cut off.
+    SIGTERM and SIGINT let running calls finish for SPATIAL_GRACE_SECONDS. The exit code is 0 if all of them could,
+    and 1 if some were cut off.
     """
     settings = load()
     logs.configure(settings)

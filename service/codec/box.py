@@ -2,7 +2,7 @@
 
 Edges are geodesics on the spheroid, and between two points of one latitude a geodesic leaves the parallel towards the
 pole. So parallels are drawn with vertices close enough to keep within DEVIATION_METERS; and since PostGIS takes a ring
-for the smaller of the two parts that it divides the sphere into, a wide box is drawn in pieces.
+for the smaller of the two parts that it divides the sphere into, a large box is drawn in pieces.
 """
 
 import math
@@ -12,10 +12,12 @@ from typing import Final
 import numpy as np
 
 from service.codec import wkb_writer
-from service.codec.wkb import LINESTRING, POINT, POLYGON
+from service.codec.wkb_types import LINESTRING, POINT, POLYGON
 
 DEVIATION_METERS: Final = 1.0
 PIECE_DEGREES: Final = 60.0
+# Taller pieces, above all those that touch both poles, make PostGIS misplace points in them.
+BAND_DEGREES: Final = 90.0
 # An edge is never longer, so that no two ends of one come near being antipodal.
 EDGE_DEGREES: Final = 30.0
 # 0.1 mm from a pole, longitudes no longer tell points apart.
@@ -75,9 +77,9 @@ def _on_spheroid(west: float, east: float, south: float, north: float) -> list[P
         return [(POINT if len(parallel) == 1 else LINESTRING, parallel)]
     if west == east:
         return [(LINESTRING, _meridian(west, south, north))]
-    count = math.ceil((east - west) / PIECE_DEGREES)
-    bounds = np.linspace(west, east, count + 1).tolist()
-    return [(POLYGON, _ring(start, end, south, north)) for start, end in pairwise(bounds)]
+    sides = np.linspace(west, east, math.ceil((east - west) / PIECE_DEGREES) + 1).tolist()
+    bands = [south, 0.0, north] if north - south > BAND_DEGREES else [south, north]
+    return [(POLYGON, _ring(*side, *band)) for band in pairwise(bands) for side in pairwise(sides)]
 
 
 def _ring(west: float, east: float, south: float, north: float) -> list[Position]:

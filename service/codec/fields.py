@@ -1,7 +1,5 @@
 """Fields of request messages that many requests share, read with their defaults and limits."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import isfinite
 from typing import Any, TypeVar
 
@@ -15,13 +13,20 @@ from spatial.v1 import query_pb2
 E = TypeVar("E", Predicate, DistanceModel, View, Encoding)
 
 
-@contextmanager
-def at(path: str) -> Iterator[None]:
-    """Whatever is refused inside is said of `path`."""
-    try:
-        yield
-    except SpatialError as error:
-        raise error.at(path) from error.__cause__
+class at:  # noqa: N801 - read as a statement: `with at("query"):`
+    """Whatever is refused inside is said of this path."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SpatialError):
+            error.at(self._path)
 
 
 def required(message: Message, field: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Final
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
 from service.codec import wkb_writer
-from service.codec.wkb import (
+from service.codec.wkb_types import (
     COLLECTION,
     LINESTRING,
     MULTILINESTRING,

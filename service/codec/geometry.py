@@ -10,11 +10,11 @@ from typing import Final
 
 import shapely
 from google.type import latlng_pb2
-from spatial.v1 import geometry_pb2
 
 from service.codec import box, geojson, shapes, wkb, wkb_writer, wkt
-from service.codec.wkb import GeometryLimits, Scan
+from service.codec.wkb_types import COLLECTION, MULTIPOINT, NAMES, POINT, GeometryLimits, Scan, WkbError
 from service.errors import InvalidArgument, Reason
+from spatial.v1 import geometry_pb2
 
 __all__ = ["GeometryLimits", "ProbeGeometry", "ProbeReader"]
 
@@ -78,7 +78,7 @@ class ProbeReader:
             problem = f"west {west} is beyond east {east}: only a box of longitudes may cross the antimeridian"
             raise InvalidArgument(Reason.OUT_OF_RANGE, problem, field="west")
         drawn, vertices = box.draw(west, south, east, north, geodetic=geodetic)
-        return ProbeGeometry(wkb_writer.hexewkb(drawn, srid), wkb.NAMES[drawn[1]], vertices)
+        return ProbeGeometry(wkb_writer.hexewkb(drawn, srid), NAMES[drawn[1]], vertices)
 
     def read_geometry(self, geometry: geometry_pb2.Geometry, *, srid: int, geodetic: bool) -> ProbeGeometry:
         encoding = geometry.WhichOneof("encoding")
@@ -90,7 +90,7 @@ class ProbeReader:
             if geodetic or srid == WGS84:
                 _check_extent(found)
             return _checked(data, found, srid, geodetic=geodetic)
-        except wkb.WkbError as fault:
+        except WkbError as fault:
             raise _refusal(fault, encoding) from fault
         except InvalidArgument as error:
             raise (error if error.field == "srid" else error.at(encoding)) from error.__cause__
@@ -106,13 +106,13 @@ class ProbeReader:
 
 
 def _checked(data: bytes, found: Scan, srid: int, *, geodetic: bool) -> ProbeGeometry:
-    if found.plain and found.code in (wkb.POINT, wkb.MULTIPOINT):
+    if found.plain and found.code in (POINT, MULTIPOINT):
         return ProbeGeometry(wkb_writer.hexewkb(data, srid, found.body), found.kind, found.vertices)
     geometry = shapely.from_wkb(data)
     shapes.check_valid(geometry)
     if geodetic:
         shapes.check_edges(geometry)
-    elif found.code == wkb.COLLECTION:
+    elif found.code == COLLECTION:
         geometry = shapes.disentangle(shapely.force_2d(geometry))
         return _written(geometry, srid)
     if found.plain:
@@ -122,7 +122,7 @@ def _checked(data: bytes, found: Scan, srid: int, *, geodetic: bool) -> ProbeGeo
 
 def _written(geometry: shapely.Geometry, srid: int) -> ProbeGeometry:
     data = shapely.to_wkb(geometry, byte_order=1)
-    return ProbeGeometry(wkb_writer.hexewkb(data, srid), wkb.NAMES[data[1]], int(shapely.get_num_coordinates(geometry)))
+    return ProbeGeometry(wkb_writer.hexewkb(data, srid), NAMES[data[1]], int(shapely.get_num_coordinates(geometry)))
 
 
 def _check_srid(geometry: geometry_pb2.Geometry, embedded: int | None, layer: int) -> None:
@@ -167,7 +167,7 @@ def _out_of_range(name: str, value: float, limit: float) -> InvalidArgument:
     return InvalidArgument(Reason.COORDINATE_OUT_OF_RANGE, problem, metadata=metadata)
 
 
-def _refusal(fault: wkb.WkbError, encoding: str) -> InvalidArgument:
+def _refusal(fault: WkbError, encoding: str) -> InvalidArgument:
     """Byte offsets are said only where the caller wrote the bytes."""
     if encoding != "wkb":
         return InvalidArgument(fault.reason, fault.problem, field=encoding, metadata=fault.metadata)

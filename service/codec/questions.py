@@ -1,5 +1,8 @@
 """From query messages to questions: layer, probe and distances checked, and judged by what they may cost."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from google.protobuf.message import Message
 
 from service.catalog import Catalog, Layer
@@ -75,7 +78,12 @@ class QuestionReader:
             raise InvalidArgument(
                 Reason.REQUIRED, "one of radius, nearest, intersects, layer must be set", field="kind"
             )
-        readers = {"radius": self.radius, "nearest": self.nearest, "intersects": self.intersects, "layer": self.window}
+        readers: Mapping[str, Callable[[Any], Question]] = {
+            "radius": self.radius,
+            "nearest": self.nearest,
+            "intersects": self.intersects,
+            "layer": self.window,
+        }
         with at(kind):
             return readers[kind](getattr(query, kind))
 

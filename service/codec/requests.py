@@ -5,13 +5,14 @@ from service.codec import fields
 from service.codec.fields import at
 from service.codec.questions import QuestionReader
 from service.codec.tokens import fingerprint, read_token
-from service.domain import Argument, Count, Kind, Output, Page, Question, Result, Search, Shape
+from service.domain import Argument, Count, Key, Kind, Page, Question, Result, Search, Shape
 from service.errors import InvalidArgument, Reason
 from spatial.v1 import query_pb2
 
 DEFAULT_PAGE = 100
 DEFAULT_NEAREST = 10
 MOST_FEATURES = 1000
+MOST_SHAPES = 4096
 HEAVY_ROWS = 250  # an answer of more may be slow to make
 
 
@@ -20,6 +21,7 @@ class RequestReader:
 
     def __init__(self, questions: QuestionReader) -> None:
         self._questions = questions
+        self._shapes: dict[tuple[object, ...], Shape] = {}
 
     def layer(self, request: query_pb2.GetLayerRequest) -> Layer:
         return self._questions.layer(request.name, "name")
@@ -64,7 +66,7 @@ class RequestReader:
         with at("query"):
             question = self._questions.nearest(query)
         limit = fields.size(request.limit, DEFAULT_NEAREST, MOST_FEATURES, "limit")
-        return _search(question, self._output(question, request.output), limit)
+        return self._search(question, request.output, limit)
 
     def count(self, request: query_pb2.CountFeaturesRequest) -> Count:
         query = fields.required(request, "query")
@@ -89,11 +91,28 @@ class RequestReader:
         after: tuple[Argument, ...] = ()
         if request.page_token:
             after = read_token(request.page_token, bound_to(request), position)
-        search = _search(question, self._output(question, request.output), most + 1, after)
-        return Page(search, most)
+        return Page(self._search(question, request.output, most + 1, after), most)
 
-    def _output(self, question: Question, message: query_pb2.Output) -> Output:
-        return fields.output(self._questions.layer(question.layer), message)
+    def _search(
+        self, question: Question, output: query_pb2.Output, limit: int, after: tuple[Argument, ...] = ()
+    ) -> Search:
+        heavy = question.heavy or limit > HEAVY_ROWS
+        return Search(self._shape(question, output, limit, bool(after)), question.arguments + after, heavy)
+
+    def _shape(self, question: Question, output: query_pb2.Output, limit: int, resumed: bool) -> Shape:
+        """The shape of an answer, kept: most calls ask like one before them, and reading an Output is not cheap."""
+        asked = (question.kind, question.layer, question.variant, question.big, limit, resumed)
+        key = (*asked, output.SerializeToString())
+        shape = self._shapes.get(key)
+        if shape is None:
+            wanted = fields.output(self._questions.layer(question.layer), output)
+            shape = Shape(
+                question.kind, question.layer, wanted, question.variant, limit, resumed=resumed, constant=question.big
+            )
+            if len(self._shapes) >= MOST_SHAPES:
+                self._shapes.clear()
+            self._shapes[key] = shape
+        return shape
 
 
 def bound_to(request: query_pb2.SearchRadiusRequest | query_pb2.SearchIntersectsRequest) -> bytes:
@@ -101,15 +120,7 @@ def bound_to(request: query_pb2.SearchRadiusRequest | query_pb2.SearchIntersects
     return fingerprint(request, "page_size", "page_token")
 
 
-def _search(question: Question, output: Output, limit: int, after: tuple[Argument, ...] = ()) -> Search:
-    heavy = question.heavy or limit > HEAVY_ROWS
-    shape = Shape(
-        question.kind, question.layer, output, question.variant, limit, resumed=bool(after), constant=question.big
-    )
-    return Search(shape, question.arguments + after, heavy)
-
-
-def _lookup(layer: Layer, output: query_pb2.Output, keys: list[Argument]) -> Search:
+def _lookup(layer: Layer, output: query_pb2.Output, keys: list[Key]) -> Search:
     shape = Shape(Kind.LOOKUP, layer.name, fields.output(layer, output))
     listed = "{" + ",".join(map(str, dict.fromkeys(keys))) + "}"
     return Search(shape, (listed,), heavy=len(keys) > HEAVY_ROWS)

@@ -91,7 +91,12 @@ def layer_message(layer: Layer, description: Description) -> query_pb2.Layer:
         geometry_type=layer.geometry_type,
         srid=layer.srid,
         properties=[
-            query_pb2.Property(name=prop.name, type=int(prop.type), nullable=prop.nullable, computed=prop.computed)
+            query_pb2.Property(
+                name=prop.name,
+                type=f"PROPERTY_TYPE_{prop.type.name}",
+                nullable=prop.nullable,
+                computed=prop.computed,
+            )
             for prop in layer.properties.values()
         ],
         extent=_box(description.extent),

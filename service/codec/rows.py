@@ -1,7 +1,7 @@
 """Rows to the wire: a COPY row becomes the bytes of a `Feature`, by an encoder composed once per statement."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from struct import Struct
@@ -21,7 +21,7 @@ _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _INFINITY = {2**63 - 1: "infinity", -(2**63): "-infinity"}
 _FIELDS = feature_pb2.Feature.DESCRIPTOR.fields_by_name
 _GEOMETRY_FIELDS = geometry_pb2.Geometry.DESCRIPTOR.fields_by_name
-_ID = wire.tag(_FIELDS["id"].number, wire.LENGTH)
+_IDS = wire.Prefixes(wire.tag(_FIELDS["id"].number, wire.LENGTH))
 _GEOMETRY = wire.tag(_FIELDS["geometry"].number, wire.LENGTH)
 _PROPERTIES = wire.tag(_FIELDS["properties"].number, wire.LENGTH)
 _DISTANCE = wire.tag(_FIELDS["distance_meters"].number, wire.FIXED64)
@@ -53,37 +53,33 @@ def feature_encoder(statement: Statement, srid: int) -> Callable[[Row], bytes]:
     geometry_at = next((index for index, column in enumerate(columns) if column.kind == "geometry"), None)
     geometry = geometry_encoder(statement.shape.output.encoding, srid)
     first = next((index for index, column in enumerate(columns) if column.kind == "property"), len(columns))
-    entries = [property_encoder(column) for column in columns[first:]]
+    entries = [(first + index, property_encoder(column)) for index, column in enumerate(columns[first:])]
+
+    distance = _DISTANCE if measured else b""
 
     def encode(row: Row) -> bytes:
-        parts = [wire.delimited(_ID, b"%d" % row[1])]
+        key = b"%d" % row[1]
+        feature = _IDS[len(key)] + key
         if geometry_at is not None and row[geometry_at] is not None:
-            parts.append(geometry(row[geometry_at]))
+            feature += geometry(row[geometry_at])
         if entries:
-            parts.append(wire.delimited(_PROPERTIES, _joined(entries, row[first:])))
-        if measured:
-            parts.append(_DISTANCE + _double(row[2]))
-        return b"".join(parts)
+            feature += wire.delimited(_PROPERTIES, b"".join([entry(row[at]) for at, entry in entries]))
+        return feature + distance + _double(row[2]) if measured else feature
 
     return encode
-
-
-def _joined(entries: Sequence[Encoder], values: Sequence[Any]) -> bytes:
-    return b"".join([entry(value) for entry, value in zip(entries, values, strict=True)])
 
 
 def geometry_encoder(encoding: Encoding, srid: int) -> Encoder:
     """From WKB, or the text of WKT or GeoJSON, to a Feature's geometry field."""
     field = {Encoding.WKB: "wkb", Encoding.WKT: "wkt", Encoding.GEOJSON: "geojson"}[encoding]
-    tag = wire.tag(_GEOMETRY_FIELDS[field].number, wire.LENGTH)
     suffix = _SRID + wire.varint(srid)
+    tag = wire.tag(_GEOMETRY_FIELDS[field].number, wire.LENGTH)
+    prefixes = wire.Prefixes(_GEOMETRY, tag, suffix=len(suffix))
 
     def encode(content: bytes) -> bytes:
-        if encoding is Encoding.GEOJSON:
-            content = wire.struct(json.loads(content))
-        return wire.delimited(_GEOMETRY, wire.delimited(tag, content) + suffix)
+        return prefixes[len(content)] + content + suffix
 
-    return encode
+    return encode if encoding is not Encoding.GEOJSON else lambda text: encode(wire.struct(json.loads(text)))
 
 
 def property_encoder(column: Column) -> Encoder:
@@ -91,6 +87,9 @@ def property_encoder(column: Column) -> Encoder:
     assert column.property is not None
     key = wire.key(column.property.name)
     null = wire.entry(key, wire.NULL)
+    if column.property.type is PropertyType.STRING:
+        prefixes = wire.entry_prefixes(column.property.name)
+        return lambda text: null if text is None else prefixes[len(text)] + text
     if column.property.type is PropertyType.BOOLEAN:
         known = {True: wire.entry(key, wire.TRUE), False: wire.entry(key, wire.FALSE), None: null}
         return known.__getitem__
@@ -119,7 +118,6 @@ def _json(text: bytes) -> bytes:
 
 
 _VALUES: dict[PropertyType, Encoder] = {
-    PropertyType.STRING: wire.string,
     PropertyType.INTEGER: wire.integer,
     PropertyType.NUMBER: _number,
     PropertyType.TIMESTAMP: _timestamp,

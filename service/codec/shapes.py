@@ -42,13 +42,17 @@ def _check_cost(geometry: BaseGeometry) -> None:
     rings = shapely.get_rings([part for member in _members(geometry) for part in shapely.get_parts(member)])
     positions, ring = shapely.get_coordinates(rings, return_index=True)
     within = ring[:-1] == ring[1:]
-    low = np.minimum(positions[:-1], positions[1:])[within]
-    high = np.maximum(positions[:-1], positions[1:])[within]
-    if not len(low):
+    starts, ends = positions[:-1][within].T, positions[1:][within].T
+    left, bottom = np.minimum(starts, ends, order="C")
+    right, top = np.maximum(starts, ends, order="C")
+    if not len(left):
         return
-    sample = np.linspace(0, len(low) - 1, _SAMPLED_SEGMENTS, dtype=np.intp)
-    met = sum(int(((low <= high[one]) & (high >= low[one])).all(axis=1).sum()) for one in sample)
-    if (pairs := met * len(low) / len(sample) / 2) > MAX_SEGMENT_PAIRS:
+    sample = np.linspace(0, len(left) - 1, _SAMPLED_SEGMENTS, dtype=np.intp)
+    met = 0
+    for one in sample:
+        beside = (left <= right[one]) & (right >= left[one])
+        met += int(np.count_nonzero(beside & (bottom <= top[one]) & (top >= bottom[one])))
+    if (pairs := met * len(left) / len(sample) / 2) > MAX_SEGMENT_PAIRS:
         problem = f"about {pairs:.0f} pairs of segments lie across one another: too many to check the geometry"
         raise _too_large(problem, MAX_SEGMENT_PAIRS)
 

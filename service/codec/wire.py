@@ -31,6 +31,27 @@ def delimited(tag: bytes, content: bytes) -> bytes:
     return tag + (_VARINTS[size] if size < _SMALL else varint(size)) + content
 
 
+class Prefixes(dict[int, bytes]):
+    """What stands before a content of so many bytes that lies in fields within fields.
+
+    `starts` are the tags of the fields from the outside in, each with what stands before the next in it. `suffix` is
+    how many bytes follow the innermost field in those around it. Kept by size: most contents are of few sizes.
+    """
+
+    def __init__(self, *starts: bytes, suffix: int = 0) -> None:
+        super().__init__()
+        *self._outer, self._innermost = starts
+        self._suffix = suffix
+
+    def __missing__(self, size: int) -> bytes:
+        prefix = self._innermost + varint(size)
+        for start in reversed(self._outer):
+            prefix = start + varint(len(prefix) + size + self._suffix) + prefix
+        if size < _SMALL:
+            self[size] = prefix
+        return prefix
+
+
 def tag(number: int, wire_type: int) -> bytes:
     return varint(number << 3 | wire_type)
 
@@ -89,6 +110,11 @@ def value(content: Any) -> bytes:
 def struct(content: Mapping[str, Any]) -> bytes:
     """A google.protobuf.Struct of a JSON object."""
     return b"".join([entry(key(name), value(item)) for name, item in content.items()])
+
+
+def entry_prefixes(name: str) -> Prefixes:
+    """Before the text of a string property called `name`."""
+    return Prefixes(_ENTRY, key(name), _STRING)
 
 
 def _items(content: Sequence[Any]) -> bytes:

@@ -12,30 +12,25 @@ from typing import Final, NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from service.codec.wkb_types import (
+    COLLECTION,
+    LINESTRING,
+    M_FLAG,
+    MULTILINESTRING,
+    MULTIPOINT,
+    MULTIPOLYGON,
+    NAMES,
+    POINT,
+    POLYGON,
+    SRID_FLAG,
+    UNSUPPORTED,
+    Z_FLAG,
+    GeometryLimits,
+    Scan,
+    WkbError,
+)
 from service.errors import Reason
 
-POINT, LINESTRING, POLYGON, MULTIPOINT, MULTILINESTRING, MULTIPOLYGON, COLLECTION = range(1, 8)
-NAMES: Final = {
-    POINT: "POINT",
-    LINESTRING: "LINESTRING",
-    POLYGON: "POLYGON",
-    MULTIPOINT: "MULTIPOINT",
-    MULTILINESTRING: "MULTILINESTRING",
-    MULTIPOLYGON: "MULTIPOLYGON",
-    COLLECTION: "GEOMETRYCOLLECTION",
-}
-UNSUPPORTED: Final = {
-    8: "CIRCULARSTRING",
-    9: "COMPOUNDCURVE",
-    10: "CURVEPOLYGON",
-    11: "MULTICURVE",
-    12: "MULTISURFACE",
-    15: "POLYHEDRALSURFACE",
-    16: "TIN",
-    17: "TRIANGLE",
-}
-SRID_FLAG: Final = 0x20000000
-_Z_FLAG, _M_FLAG = 0x80000000, 0x40000000
 _MEMBER_OF: Final = {MULTIPOINT: POINT, MULTILINESTRING: LINESTRING, MULTIPOLYGON: POLYGON}
 _SMALLEST_MEMBER: Final = 9
 _UINT32: Final = (Struct(">I"), Struct("<I"))
@@ -43,45 +38,6 @@ _INT32: Final = (Struct(">i"), Struct("<i"))
 _PLAIN_POINT: Final = Struct("<BIdd")
 _PLAIN_POINT_START: Final = b"\x01\x01\0\0\0"
 _POSITION: Final = (Struct(">dd"), Struct("<dd"))
-
-
-@dataclass(frozen=True, slots=True)
-class GeometryLimits:
-    """How large a geometry in a request may be; `max_depth` counts collections inside collections."""
-
-    max_bytes: int
-    max_vertices: int
-    max_depth: int
-
-
-class WkbError(Exception):
-    """What is wrong with the bytes, in words, and at which byte."""
-
-    def __init__(self, reason: Reason, problem: str, offset: int, **metadata: str) -> None:
-        super().__init__(f"{problem} at byte {offset}")
-        self.reason = reason
-        self.problem = problem
-        self.offset = offset
-        self.metadata = metadata
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """What the bytes hold. `plain` says that they are little-endian, two-dimensional and without inner SRIDs."""
-
-    code: int
-    srid: int | None
-    vertices: int
-    west: float
-    south: float
-    east: float
-    north: float
-    plain: bool
-    body: int
-
-    @property
-    def kind(self) -> str:
-        return NAMES[self.code]
 
 
 class _Header(NamedTuple):
@@ -184,13 +140,13 @@ class _Scanner:
         return header
 
     def _type(self, raw: int, at: int) -> tuple[int, tuple[bool, bool]]:
-        thousands, code = divmod(raw & ~(_Z_FLAG | _M_FLAG | SRID_FLAG), 1000)
+        thousands, code = divmod(raw & ~(Z_FLAG | M_FLAG | SRID_FLAG), 1000)
         if thousands > 3 or (code not in NAMES and code not in UNSUPPORTED):
             self._encoding(f"{raw} is not a geometry type", at)
         if code in UNSUPPORTED:
             kind = UNSUPPORTED[code]
             raise WkbError(Reason.UNSUPPORTED_GEOMETRY_TYPE, f"{kind} is not supported", at, actual=kind)
-        return code, (bool(raw & _Z_FLAG) or thousands in (1, 3), bool(raw & _M_FLAG) or thousands in (2, 3))
+        return code, (bool(raw & Z_FLAG) or thousands in (1, 3), bool(raw & M_FLAG) or thousands in (2, 3))
 
     def _fits(self, member: _Header, parent: _Header, at: int) -> None:
         expected = _MEMBER_OF.get(parent.code, member.code)
@@ -311,7 +267,8 @@ class _Scanner:
         finite = np.isfinite(vertices)
         if not finite.all():
             self._non_finite(order, int(np.argmin(finite.all(axis=1))), vertices)
-        return vertices[:, :2].min(axis=0), vertices[:, :2].max(axis=0)
+        x, y = vertices[:, :2].T
+        return np.array((x.min(), y.min())), np.array((x.max(), y.max()))
 
     def _non_finite(self, order: int, vertex: int, vertices: npt.NDArray[np.float64]) -> NoReturn:
         before = 0

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from service.codec.wkb import LINESTRING, POINT, POLYGON, SRID_FLAG
+from service.codec.wkb_types import LINESTRING, POINT, POLYGON, SRID_FLAG
 
 Positions = Sequence[tuple[float, float]] | npt.NDArray[np.float64]
 

@@ -6,7 +6,7 @@ from typing import Final, NoReturn
 import numpy as np
 import shapely
 
-from service.codec.wkb import GeometryLimits
+from service.codec.wkb_types import GeometryLimits
 from service.errors import InvalidArgument, Reason
 
 _SRID: Final = re.compile(r"\s*SRID\s*=\s*(-?\d{1,9})\s*;", re.IGNORECASE)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from prometheus_client.core import GaugeMetricFamily
-from sqlalchemy import Engine, QueuePool, URL, create_engine, event, make_url
+from sqlalchemy import URL, Engine, QueuePool, create_engine, event, make_url
 
 from service.observability.metrics import Metrics
 from service.settings import Settings

@@ -210,9 +210,10 @@ class Lanes:
         while self._heavy and self._heavy_queue:
             waiting = self._heavy_queue.popleft()
             if not waiting.future.done():
-                single = isinstance(waiting, Call)
-                job = self._batch([waiting], self._settings.max_response_bytes) if single else waiting
-                self._heavy.pop().give(job)
+                self._heavy.pop().give(self._alone(waiting) if isinstance(waiting, Call) else waiting)
+
+    def _alone(self, call: Call) -> Batch:
+        return self._batch([call], self._settings.max_response_bytes)
 
     def _heavy_finished(self, lane: Lane, job: Batch | Errand, outcome: Outcome) -> None:
         self._heavy.append(lane)

@@ -258,7 +258,9 @@ def _within(layer: Layer, shape: Shape, probe: FromClause, distance: Expression)
 
 def _spheroid(shape: Shape) -> tuple[Expression, ...]:
     """The argument that only the functions on geography have."""
-    return {DistanceModel.SPHEROID: (true(),), DistanceModel.SPHERE: (false(),)}.get(shape.variant, ())  # type: ignore[call-overload, no-any-return]
+    if shape.variant is DistanceModel.SPHEROID:
+        return (true(),)
+    return (false(),) if shape.variant is DistanceModel.SPHERE else ()
 
 
 # --- the columns of an answer --------------------------------------------------------------------------------------
@@ -280,11 +282,11 @@ def _columns(layer: Layer, shape: Shape, probe: FromClause) -> tuple[Column, ...
 
 def geometry_output(layer: Layer, output: Output) -> Expression:
     """The geometry as an answer carries it; computed in the database, and only for the rows that are answered with."""
-    viewed = {
-        View.FULL: lambda column: column,
-        View.CENTROID: func.ST_Centroid,
-        View.BBOX: func.ST_Envelope,
-    }[output.view](layer.geometry)
+    viewed: Expression = layer.geometry
+    if output.view is View.CENTROID:
+        viewed = func.ST_Centroid(viewed)
+    elif output.view is View.BBOX:
+        viewed = func.ST_Envelope(viewed)
     if output.encoding is Encoding.WKT:
         return func.ST_AsText(viewed, type_=Text())
     if output.encoding is Encoding.GEOJSON:

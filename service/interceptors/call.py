@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import grpc
-from grpc.aio import ServicerContext
+
+# grpc's classes are generic for type checkers only.
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 HEADER = "x-request-id"
 
@@ -22,7 +24,7 @@ class Method:
 class Call:
     __slots__ = ("code", "context", "error", "method", "received", "request_id", "sent", "started")
 
-    def __init__(self, method: Method, context: ServicerContext) -> None:
+    def __init__(self, method: Method, context: Context) -> None:
         self.method = method
         self.context = context
         self.started = perf_counter()

@@ -14,9 +14,9 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from grpc.aio import AbortError, Server, ServicerContext
+from grpc.aio import AbortError, Server
 
-from service.interceptors.call import Call, Method, Observer
+from service.interceptors.call import Call, Context, Method, Observer
 from service.interceptors.errors import abort, code_of
 
 _TYPES = {
@@ -43,7 +43,7 @@ class Registrar:
         handlers = {method.name: _handler(method, getattr(servicer, method.name)) for method in service.methods}
         self.add_registered_method_handlers(service.full_name, handlers)
 
-    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler[Any, Any]]) -> None:
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """For generated `add_…_to_server` functions, which give each handler in this way and in the next."""
 
     def add_registered_method_handlers(
@@ -58,7 +58,7 @@ class Registrar:
         streams = (bool(handler.request_streaming), bool(handler.response_streaming))
         method = Method(service, name, _TYPES[streams])
         self.methods.append(method)
-        behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         wrap = _streamed if inspect.isasyncgenfunction(behaviour) else _awaited
         return _METHOD_HANDLERS[streams](
             wrap(method, behaviour, self._observers),
@@ -94,7 +94,7 @@ class _Served:
 
     __slots__ = ("_call", "_observers")
 
-    def __init__(self, method: Method, context: ServicerContext, observers: tuple[Observer, ...]) -> None:
+    def __init__(self, method: Method, context: Context, observers: tuple[Observer, ...]) -> None:
         self._call = Call(method, context)
         self._observers = observers
 
@@ -117,7 +117,7 @@ def _awaited(
     """For handlers that are coroutines: one response, or messages written to the context."""
     received = _receiver(method)
 
-    async def handle(request: Any, context: ServicerContext) -> Any:
+    async def handle(request: Any, context: Context) -> Any:
         with _Served(method, context, observers) as call:
             for observer in observers:
                 observer.started(call)
@@ -135,7 +135,7 @@ def _streamed(
     """For handlers that are asynchronous generators."""
     received = _receiver(method)
 
-    async def handle(request: Any, context: ServicerContext) -> AsyncIterator[Any]:
+    async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
         with _Served(method, context, observers) as call:
             for observer in observers:
                 observer.started(call)

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import NoReturn
 
-import grpc
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable
 from html import escape
+from socketserver import ThreadingMixIn
 from threading import Thread
 from typing import Any, Self
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
-from socketserver import ThreadingMixIn
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
@@ -53,7 +53,8 @@ def _application(registry: CollectorRegistry, status: Status) -> Callable[..., I
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
         if path == "/metrics":
-            return metrics(environ, start_response)
+            scrape: Iterable[bytes] = metrics(environ, start_response)
+            return scrape
         if path != "/":
             start_response("404 Not Found", [("Content-Type", "text/plain")])
             return [b"not found\n"]

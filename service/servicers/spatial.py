@@ -1,17 +1,14 @@
 """SpatialService: reading."""
 
-import grpc
-
 from service.catalog import Catalog
 from service.codec.requests import RequestReader, bound_to
 from service.codec.responses import ResponseWriter, layer_message
 from service.db.describe import describe, estimate
 from service.db.lanes import Lanes
 from service.db.queries import Statements
+from service.interceptors.call import Context
 from spatial.v1 import query_pb2
 from spatial.v1.query_pb2 import CountFeaturesRequest
-
-Context = grpc.aio.ServicerContext
 
 
 class SpatialServicer:

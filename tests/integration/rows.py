@@ -13,7 +13,7 @@ SQUARE = "POLYGON((10 10, 10 11, 11 11, 11 10, 10 10))"
 
 
 def element(wkt: str) -> WKBElement:
-    return from_shape(from_wkt(wkt), srid=4326)
+    return from_shape(from_wkt(wkt), srid=4326, extended=True)
 
 
 def point_at(x: float | str, y: float | str) -> ColumnElement[Any]:
@@ -23,7 +23,7 @@ def point_at(x: float | str, y: float | str) -> ColumnElement[Any]:
 
 def multi(wkt: str) -> WKBElement:
     shape = from_wkt(wkt)
-    return from_shape(MultiPolygon([shape]) if isinstance(shape, Polygon) else shape, srid=4326)
+    return from_shape(MultiPolygon([shape]) if isinstance(shape, Polygon) else shape, srid=4326, extended=True)
 
 
 def facility(**values: Any) -> Facility:

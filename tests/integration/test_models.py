@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pytest
-from geoalchemy2.shape import to_shape
+from geoalchemy2.shape import from_shape, to_shape
 from shapely import Point, from_wkt
 from sqlalchemy import Engine, NullPool, create_engine, event, select, text
 from sqlalchemy.exc import InvalidRequestError
@@ -106,6 +106,17 @@ def test_coordinates_agree(session: Session, wkt: str) -> None:
 
     assert (row.longitude, row.latitude) == (in_sql(session, row, "longitude"), in_sql(session, row, "latitude"))
     assert Point(row.longitude, row.latitude) == from_wkt(wkt)
+
+
+@pytest.mark.parametrize(
+    ("longitude", "latitude"),
+    [(0.1 + 0.2, 1 / 3), (1e-300, -1e-17), (179.99999999999997, -89.99999999999999), (5e-324, -0.0)],
+)
+def test_coordinates_come_back_to_the_last_bit(session: Session, longitude: float, latitude: float) -> None:
+    point = Point(longitude, latitude)
+    row = stored(session, facility(location=from_shape(point, srid=4326, extended=True)))
+
+    assert to_shape(row.location).wkb == point.wkb
 
 
 @pytest.mark.parametrize("row", areas())

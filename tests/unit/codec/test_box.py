@@ -51,7 +51,7 @@ def test_in_the_plane_a_box_is_exact_and_valid(case: str) -> None:
     assert shapely.equals_exact(shape, shapely.from_wkt(expected))
     assert shapely.is_valid(shape)
     assert shapely.get_srid(shape) == 4326
-    assert (found.kind, found.vertices) == (shape.geom_type.upper(), shapely.get_num_coordinates(shape))
+    assert (found.kind, found.vertices) == (shape.geom_type.upper(), int(shapely.get_num_coordinates(shape)))
 
 
 REFUSED = {
@@ -118,6 +118,8 @@ def test_on_the_spheroid_no_edge_and_no_piece_is_wide_enough_to_be_misread(case:
         longitudes = [x for x, _ in line]
         if line[0] == line[-1]:
             assert max(longitudes) - min(longitudes) <= 60
+            latitudes = [y for _, y in line]
+            assert max(latitudes) - min(latitudes) <= 90
 
 
 @pytest.mark.parametrize("case", BOXES)
@@ -146,7 +148,7 @@ def test_on_the_spheroid_boxes_without_area_are_points_and_lines(case: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("case", "most"), [("a city", 30), ("Europe", 1200), ("the world", 100), ("the tropics", 8000)]
+    ("case", "most"), [("a city", 30), ("Europe", 1200), ("the world", 110), ("the tropics", 8000)]
 )
 def test_the_price_of_closeness_in_vertices_is_bounded(case: str, most: int) -> None:
     assert read(*BOXES[case], geodetic=True).vertices <= most

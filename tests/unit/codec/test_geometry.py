@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import shapely
-from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.struct_pb2 import Struct
 from google.type import latlng_pb2
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,7 +126,10 @@ def test_one_shape_is_the_same_in_every_encoding(case: str, geodetic: bool) -> N
         assert shapely.equals_exact(shape, expected), name
         assert not shape.has_z, name
         assert shapely.get_srid(shape) == 4326, name
-        assert (found.kind, found.vertices) == (expected.geom_type.upper(), shapely.get_num_coordinates(expected)), name
+        assert (found.kind, found.vertices) == (
+            expected.geom_type.upper(),
+            int(shapely.get_num_coordinates(expected)),
+        ), name
         assert found.hexewkb.startswith("01"), name
 
 
@@ -234,97 +237,6 @@ def test_whatever_the_text_only_a_refusal_comes(text: str) -> None:
         assert shapely.is_valid(shapely.from_wkb(found.hexewkb))
 
 
-def nested_list(depth: int) -> Value:
-    value = Value(number_value=1)
-    for _ in range(depth):
-        outer = Value()
-        outer.list_value.values.append(value)
-        value = outer
-    return value
-
-
-def collected(depth: int) -> dict[str, Any]:
-    value: dict[str, Any] = {"type": "Point", "coordinates": [1, 2]}
-    for _ in range(depth):
-        value = {"type": "GeometryCollection", "geometries": [value]}
-    return value
-
-
-DEEP_LIST = Struct(fields={"type": Value(string_value="MultiPolygon"), "coordinates": nested_list(40)})
-ODD_GEOJSON = {
-    "nothing": ({}, Reason.INVALID_ENCODING, "type"),
-    "a feature": ({"type": "Feature", "geometry": None}, Reason.UNSUPPORTED_GEOMETRY_TYPE, "type"),
-    "a type in capitals": ({"type": "POINT", "coordinates": [1, 2]}, Reason.UNSUPPORTED_GEOMETRY_TYPE, "type"),
-    "a number as type": ({"type": 1, "coordinates": [1, 2]}, Reason.UNSUPPORTED_GEOMETRY_TYPE, "type"),
-    "a crs": ({"type": "Point", "coordinates": [1, 2], "crs": {}}, Reason.INVALID_ENCODING, "crs"),
-    "no coordinates": ({"type": "Point"}, Reason.INVALID_ENCODING, "coordinates"),
-    "null": ({"type": "Point", "coordinates": None}, Reason.INVALID_ENCODING, "coordinates"),
-    "an empty point": ({"type": "Point", "coordinates": []}, Reason.EMPTY_GEOMETRY, "coordinates"),
-    "one number": ({"type": "Point", "coordinates": [1]}, Reason.INVALID_ENCODING, "coordinates"),
-    "five numbers": ({"type": "Point", "coordinates": [1, 2, 3, 4, 5]}, Reason.INVALID_ENCODING, "coordinates"),
-    "a text as number": ({"type": "Point", "coordinates": ["1", 2]}, Reason.INVALID_ENCODING, "coordinates"),
-    "a point too many brackets": ({"type": "Point", "coordinates": [[1, 2]]}, Reason.INVALID_ENCODING, "coordinates"),
-    "a line too few brackets": (
-        {"type": "LineString", "coordinates": [1, 2]},
-        Reason.INVALID_ENCODING,
-        "coordinates[0]",
-    ),
-    "infinity in Z": (
-        {"type": "LineString", "coordinates": [[1, 2], [1, 2, math.inf]]},
-        Reason.NON_FINITE_COORDINATE,
-        "coordinates[1]",
-    ),
-    "a member that is none": (
-        {"type": "GeometryCollection", "geometries": [1]},
-        Reason.INVALID_ENCODING,
-        "geometries[0]",
-    ),
-    "a fault in a member": (
-        {"type": "GeometryCollection", "geometries": [collected(0), {"type": "Point", "coordinates": [[]]}]},
-        Reason.INVALID_ENCODING,
-        "geometries[1].coordinates",
-    ),
-    "collections too deep": (
-        collected(4),
-        Reason.GEOMETRY_TOO_DEEP,
-        "geometries[0].geometries[0].geometries[0].geometries",
-    ),
-    "too many vertices": (
-        {"type": "MultiPoint", "coordinates": [[0, 0]] * 20_001},
-        Reason.GEOMETRY_TOO_LARGE,
-        "coordinates[20000]",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", ODD_GEOJSON)
-def test_refused_geojson_names_the_path(case: str) -> None:
-    value, reason, path = ODD_GEOJSON[case]
-    error = refusal(geometry_pb2.Probe(geometry=geometry_pb2.Geometry(geojson=geojson(value))))
-    assert (error.reason, error.field) == (reason, f"geometry.geojson.{path}")
-
-
-def test_an_array_nested_without_end_is_refused_where_numbers_belong() -> None:
-    error = refusal(geometry_pb2.Probe(geometry=geometry_pb2.Geometry(geojson=DEEP_LIST)))
-    assert (error.reason, error.field) == (Reason.INVALID_ENCODING, "geometry.geojson.coordinates[0][0][0]")
-
-
-@pytest.mark.parametrize(
-    ("value", "reason"),
-    [
-        ({"type": "Polygon", "coordinates": []}, Reason.EMPTY_GEOMETRY),
-        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1]]]}, Reason.INVALID_GEOMETRY),
-        ({"type": "MultiPoint", "coordinates": []}, Reason.EMPTY_GEOMETRY),
-        ({"type": "GeometryCollection", "geometries": []}, Reason.EMPTY_GEOMETRY),
-        ({"type": "Point", "coordinates": [190, 0]}, Reason.COORDINATE_OUT_OF_RANGE),
-    ],
-)
-def test_geojson_passes_the_same_checks_as_wkb(value: dict[str, Any], reason: Reason) -> None:
-    error = refusal(geometry_pb2.Probe(geometry=geometry_pb2.Geometry(geojson=geojson(value))))
-    assert (error.reason, error.field) == (reason, "geometry.geojson")
-    assert "byte" not in error.message
-
-
 ANTIPODAL = {
     "along the equator": ("LINESTRING (0 0, 180 0)", "POINT(0.0 0.0)"),
     "from pole to pole": ("LINESTRING (5 -90, 7 90)", "POINT(5.0 -90.0)"),
@@ -398,7 +310,7 @@ def comb(teeth: int) -> shapely.Polygon:
     step = np.arange(teeth) * 50.0 / teeth
     ends = np.stack((np.stack((step, -step), 1), np.stack((step + 80, 80 - step), 1)), 1)
     ends[1::2] = ends[1::2, ::-1]
-    return shapely.polygons([*ends.reshape(-1, 2), (ends[-1, -1, 0], -89), (-10, -89), (-10, 1), ends[0, 0]])
+    return shapely.Polygon([*ends.reshape(-1, 2), (ends[-1, -1, 0], -89), (-10, -89), (-10, 1), ends[0, 0]])
 
 
 def test_a_polygon_whose_check_would_take_very_long_is_refused() -> None:
@@ -411,11 +323,12 @@ def test_a_polygon_whose_check_would_take_very_long_is_refused() -> None:
     [
         comb(200),
         shapely.Point(0, 0).buffer(50, quad_segs=4000),
+        shapely.LineString(shapely.Point(0, 0).buffer(50, quad_segs=4000).exterior.coords),
         shapely.MultiPoint(np.random.default_rng(1).uniform(-80, 80, (300, 2))).buffer(0.01, quad_segs=15),
     ],
-    ids=["a small comb", "a large circle", "islands without order"],
+    ids=["a small comb", "a large circle", "a long line", "islands without order"],
 )
-def test_ordinary_polygons_are_not_taken_for_costly_ones(shape: shapely.Polygon) -> None:
+def test_ordinary_shapes_are_not_taken_for_costly_ones(shape: shapely.Geometry) -> None:
     found = read(geometry_pb2.Probe(geometry=geometry_pb2.Geometry(wkb=shapely.to_wkb(shape))))
     assert found.vertices == shapely.get_num_coordinates(shape)
 

@@ -4,6 +4,7 @@ import json
 import math
 import struct
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import shapely
@@ -12,9 +13,12 @@ from hypothesis import strategies as st
 from shapely.geometry.base import BaseGeometry
 
 from service.codec import wkb
-from service.codec.wkb import GeometryLimits, WkbError
+from service.codec import wkb_types as types
+from service.codec.wkb_types import GeometryLimits, WkbError
 from service.errors import Reason
 
+Flavor = Literal["iso", "extended"]
+FLAVORS: tuple[Flavor, ...] = ("iso", "extended")
 LIMITS = GeometryLimits(max_bytes=100_000, max_vertices=1000, max_depth=3)
 MALFORMED = [
     json.loads(line) for line in (Path(__file__).parents[2] / "data" / "malformed_wkb.jsonl").read_text().splitlines()
@@ -64,10 +68,10 @@ def fault(data: bytes, limits: GeometryLimits = LIMITS) -> WkbError:
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("dimensions", DIMENSIONS)
-@pytest.mark.parametrize("flavor", ["iso", "extended"])
+@pytest.mark.parametrize("flavor", FLAVORS)
 @pytest.mark.parametrize("byte_order", [0, 1])
 def test_every_type_dimension_and_byte_order_is_read_as_shapely_wrote_it(
-    text: str, dimensions: str, flavor: str, byte_order: int
+    text: str, dimensions: str, flavor: Flavor, byte_order: int
 ) -> None:
     geometry = written(text, dimensions)
     data = shapely.to_wkb(geometry, output_dimension=4, byte_order=byte_order, flavor=flavor)
@@ -88,50 +92,50 @@ def test_the_srid_of_ewkb_is_found(text: str, byte_order: int) -> None:
 
 
 def header(code: int, order: str = "<", srid: int | None = None) -> bytes:
-    flags = 0 if srid is None else wkb.SRID_FLAG
+    flags = 0 if srid is None else types.SRID_FLAG
     start = struct.pack(f"{order}BI", order == "<", code | flags)
     return start + (b"" if srid is None else struct.pack(f"{order}i", srid))
 
 
 def point(x: float = 1, y: float = 2, order: str = "<", srid: int | None = None) -> bytes:
-    return header(wkb.POINT, order, srid) + struct.pack(f"{order}dd", x, y)
+    return header(types.POINT, order, srid) + struct.pack(f"{order}dd", x, y)
 
 
 def collection(code: int, *members: bytes, order: str = "<", srid: int | None = None) -> bytes:
     return header(code, order, srid) + struct.pack(f"{order}I", len(members)) + b"".join(members)
 
 
-@pytest.mark.parametrize("code", [wkb.MULTIPOINT, wkb.COLLECTION])
+@pytest.mark.parametrize("code", [types.MULTIPOINT, types.COLLECTION])
 def test_members_may_have_byte_orders_of_their_own(code: int) -> None:
     found = wkb.scan(collection(code, point(1, 2), point(3, 4, ">"), point(-5, 6)), LIMITS)
     assert (found.west, found.south, found.east, found.north, found.plain) == (-5, 2, 3, 6, False)
 
 
 def test_a_member_may_repeat_the_srid_of_its_collection() -> None:
-    found = wkb.scan(collection(wkb.MULTIPOINT, point(srid=4326), point(srid=4326), srid=4326), LIMITS)
+    found = wkb.scan(collection(types.MULTIPOINT, point(srid=4326), point(srid=4326), srid=4326), LIMITS)
     assert (found.srid, found.vertices, found.plain) == (4326, 2, False)
 
 
 @pytest.mark.parametrize("outer", [None, 4326])
 def test_a_member_with_another_srid_than_its_collection_is_refused(outer: int | None) -> None:
-    data = collection(wkb.MULTIPOINT, point(), point(srid=2263), srid=outer)
+    data = collection(types.MULTIPOINT, point(), point(srid=2263), srid=outer)
     assert fault(data).reason is Reason.SRID_MISMATCH
 
 
 def line(*positions: tuple[float, float]) -> bytes:
     written = b"".join(struct.pack("<dd", *position) for position in positions)
-    return header(wkb.LINESTRING) + struct.pack("<I", len(positions)) + written
+    return header(types.LINESTRING) + struct.pack("<I", len(positions)) + written
 
 
 def ring(*positions: tuple[float, float]) -> bytes:
     written = b"".join(struct.pack("<dd", *position) for position in positions)
-    return header(wkb.POLYGON) + struct.pack("<II", 1, len(positions)) + written
+    return header(types.POLYGON) + struct.pack("<II", 1, len(positions)) + written
 
 
 def nested(depth: int) -> bytes:
     data = point()
     for _ in range(depth):
-        data = collection(wkb.COLLECTION, data)
+        data = collection(types.COLLECTION, data)
     return data
 
 
@@ -142,25 +146,29 @@ REFUSED = {
     "a geometry after the end": (line((0, 0), (1, 1)) + point(), Reason.INVALID_ENCODING, 41),
     "type 0": (header(0), Reason.INVALID_ENCODING, 1),
     "a curve": (header(8), Reason.UNSUPPORTED_GEOMETRY_TYPE, 1),
-    "a TIN in a collection": (collection(wkb.COLLECTION, header(16) + b"\0" * 4), Reason.UNSUPPORTED_GEOMETRY_TYPE, 10),
+    "a TIN in a collection": (
+        collection(types.COLLECTION, header(16) + b"\0" * 4),
+        Reason.UNSUPPORTED_GEOMETRY_TYPE,
+        10,
+    ),
     "a point in the empty form": (point(NAN, NAN), Reason.EMPTY_GEOMETRY, 5),
     "an empty line": (line(), Reason.EMPTY_GEOMETRY, 5),
-    "an empty polygon": (collection(wkb.POLYGON), Reason.EMPTY_GEOMETRY, 5),
+    "an empty polygon": (collection(types.POLYGON), Reason.EMPTY_GEOMETRY, 5),
     "an empty ring": (ring(), Reason.EMPTY_GEOMETRY, 9),
-    "an empty collection": (collection(wkb.COLLECTION), Reason.EMPTY_GEOMETRY, 5),
-    "an empty point among points": (collection(wkb.MULTIPOINT, point(), point(NAN, NAN)), Reason.EMPTY_GEOMETRY, 35),
+    "an empty collection": (collection(types.COLLECTION), Reason.EMPTY_GEOMETRY, 5),
+    "an empty point among points": (collection(types.MULTIPOINT, point(), point(NAN, NAN)), Reason.EMPTY_GEOMETRY, 35),
     "an empty point among others": (
-        collection(wkb.MULTIPOINT, point(order=">"), point(NAN, NAN)),
+        collection(types.MULTIPOINT, point(order=">"), point(NAN, NAN)),
         Reason.EMPTY_GEOMETRY,
         35,
     ),
     "an empty line among lines": (
-        collection(wkb.MULTILINESTRING, line((0, 0), (1, 1)), line()),
+        collection(types.MULTILINESTRING, line((0, 0), (1, 1)), line()),
         Reason.EMPTY_GEOMETRY,
         55,
     ),
     "an empty collection in one": (
-        collection(wkb.COLLECTION, collection(wkb.COLLECTION), point()),
+        collection(types.COLLECTION, collection(types.COLLECTION), point()),
         Reason.EMPTY_GEOMETRY,
         14,
     ),
@@ -169,14 +177,14 @@ REFUSED = {
     "infinity in a line": (line((0, 0), (1, INFINITY)), Reason.NON_FINITE_COORDINATE, 25),
     "NaN throughout a line's vertex": (line((0, 0), (NAN, NAN)), Reason.NON_FINITE_COORDINATE, 25),
     "NaN closing a ring": (ring((0, 0), (1, 0), (1, 1), (NAN, NAN)), Reason.NON_FINITE_COORDINATE, 61),
-    "NaN among points": (collection(wkb.MULTIPOINT, point(), point(1, NAN)), Reason.NON_FINITE_COORDINATE, 35),
+    "NaN among points": (collection(types.MULTIPOINT, point(), point(1, NAN)), Reason.NON_FINITE_COORDINATE, 35),
     "NaN in Z": (header(1001) + struct.pack("<ddd", 1, 2, NAN), Reason.NON_FINITE_COORDINATE, 5),
     "infinity in M": (header(2001) + struct.pack("<ddd", 1, 2, INFINITY), Reason.NON_FINITE_COORDINATE, 5),
     "a line of one point": (line((1, 2)), Reason.INVALID_GEOMETRY, 9),
     "a closed ring of three points": (ring((0, 0), (1, 1), (0, 0)), Reason.INVALID_GEOMETRY, 13),
     "an open ring": (ring((0, 0), (1, 0), (1, 1), (0, 1)), Reason.INVALID_GEOMETRY, 13),
-    "four billion lines": (header(wkb.MULTILINESTRING) + b"\xff" * 4, Reason.INVALID_ENCODING, 5),
-    "four billion points": (header(wkb.MULTIPOINT) + b"\xff" * 4 + point(), Reason.INVALID_ENCODING, 5),
+    "four billion lines": (header(types.MULTILINESTRING) + b"\xff" * 4, Reason.INVALID_ENCODING, 5),
+    "four billion points": (header(types.MULTIPOINT) + b"\xff" * 4 + point(), Reason.INVALID_ENCODING, 5),
     "one collection too deep": (nested(4), Reason.GEOMETRY_TOO_DEEP, 32),
     "collections nested 5,000 deep": (nested(5000), Reason.GEOMETRY_TOO_DEEP, 32),
 }
@@ -198,7 +206,7 @@ def test_collections_as_deep_as_allowed_pass() -> None:
     assert wkb.scan(nested(3), LIMITS).kind == "GEOMETRYCOLLECTION"
 
 
-@pytest.mark.parametrize("data", [point(), line(*[(0, 0)] * 30), collection(wkb.MULTIPOINT, *[point()] * 30)])
+@pytest.mark.parametrize("data", [point(), line(*[(0, 0)] * 30), collection(types.MULTIPOINT, *[point()] * 30)])
 def test_size_and_vertices_are_limited_inclusively(data: bytes) -> None:
     vertices = wkb.scan(data, GeometryLimits(len(data), 30, 0)).vertices
     refusal = fault(data, GeometryLimits(len(data) - 1, 30, 0))

@@ -1,0 +1,1 @@
+"""The system's PostgreSQL, run privately: `service.embedded` puts these parts together."""
