@@ -12,9 +12,9 @@ import grpc
 import psycopg2
 from grpc_health.v1 import health, health_pb2_grpc
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
-from spatial.v1 import feature_pb2, geometry_pb2, query_pb2, query_pb2_grpc
 
 from benchmarks.dataset import STATEMENT
+from spatial.v1 import feature_pb2, geometry_pb2, query_pb2, query_pb2_grpc
 
 
 class BareHandler(query_pb2_grpc.SpatialServiceServicer):

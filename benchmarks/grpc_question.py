@@ -6,10 +6,10 @@ from functools import cached_property
 import grpc
 from google.type.latlng_pb2 import LatLng
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from spatial.v1 import geometry_pb2, query_pb2, query_pb2_grpc
 
 from benchmarks.dataset import PROPERTIES, RADIUS_METERS, Centre
 from benchmarks.load import Exchange
+from spatial.v1 import geometry_pb2, query_pb2, query_pb2_grpc
 
 METHOD = "/spatial.v1.SpatialService/SearchRadius"
 

@@ -8,9 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
-from service.postgres import find_programs
+from service.postgres.programs import find_programs
 
 LOCAL = Path(__file__).resolve().parent.parent / ".local" / "bench"
 _PACKAGES = {"h2load": "nghttp2-client", "wrk": "wrk", "pgbench": "postgresql-15"}
@@ -23,6 +24,7 @@ class MissingProgramError(Exception):
         super().__init__(f"{program} is missing; on Debian: apt-get install {_PACKAGES[program]}")
 
 
+@cache
 def find(program: str) -> str:
     """The path of a program, on PATH or among PostgreSQL's own; MissingProgramError names the package otherwise."""
     found = shutil.which(program, path=f"{find_programs()}{os.pathsep}{os.environ['PATH']}")

@@ -5,11 +5,10 @@ import time
 from functools import cache
 from pathlib import Path
 
+from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, select, text
-
-from alembic import command
 
 # Any number that no other program locks: the letters "spatial" in hexadecimal.
 LOCK_KEY = 0x7370617469616C

@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     """Where a page is cut short; gRPC clients refuse messages above 4 MiB unless told otherwise."""
     max_vertices: Count = 250_000
     """Vertices that a geometry in a request may have."""
-    max_geometry_depth: Count = 8
+    max_geometry_depth: Annotated[int, Field(ge=1, le=32)] = 8
     """How deep geometry collections in a request may nest."""
     max_radius: Annotated[float, Field(gt=0)] = 20_100_000.0
     """The largest radius, in metres (or units of a planar CRS); half the Earth's girth is 20,004 km."""

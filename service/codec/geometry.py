@@ -32,6 +32,7 @@ class ProbeGeometry:
     hexewkb: str
     kind: str
     vertices: int
+    extent: float = 0.0  # the longer side of its bounding box, in units of its CRS
 
 
 class ProbeReader:
@@ -78,7 +79,12 @@ class ProbeReader:
             problem = f"west {west} is beyond east {east}: only a box of longitudes may cross the antimeridian"
             raise InvalidArgument(Reason.OUT_OF_RANGE, problem, field="west")
         drawn, vertices = box.draw(west, south, east, north, geodetic=geodetic)
-        return ProbeGeometry(wkb_writer.hexewkb(drawn, srid), NAMES[drawn[1]], vertices)
+        return ProbeGeometry(
+            wkb_writer.hexewkb(drawn, srid),
+            NAMES[drawn[1]],
+            vertices,
+            max((east - west) % 360.0 if geographic else east - west, north - south),
+        )
 
     def read_geometry(self, geometry: geometry_pb2.Geometry, *, srid: int, geodetic: bool) -> ProbeGeometry:
         encoding = geometry.WhichOneof("encoding")
@@ -107,22 +113,24 @@ class ProbeReader:
 
 def _checked(data: bytes, found: Scan, srid: int, *, geodetic: bool) -> ProbeGeometry:
     if found.plain and found.code in (POINT, MULTIPOINT):
-        return ProbeGeometry(wkb_writer.hexewkb(data, srid, found.body), found.kind, found.vertices)
+        return ProbeGeometry(wkb_writer.hexewkb(data, srid, found.body), found.kind, found.vertices, found.extent)
     geometry = shapely.from_wkb(data)
     shapes.check_valid(geometry)
     if geodetic:
         shapes.check_edges(geometry)
     elif found.code == COLLECTION:
         geometry = shapes.disentangle(shapely.force_2d(geometry))
-        return _written(geometry, srid)
+        return _written(geometry, srid, found.extent)
     if found.plain:
-        return ProbeGeometry(wkb_writer.hexewkb(data, srid, found.body), found.kind, found.vertices)
-    return _written(shapely.force_2d(geometry), srid)
+        return ProbeGeometry(wkb_writer.hexewkb(data, srid, found.body), found.kind, found.vertices, found.extent)
+    return _written(shapely.force_2d(geometry), srid, found.extent)
 
 
-def _written(geometry: shapely.Geometry, srid: int) -> ProbeGeometry:
+def _written(geometry: shapely.Geometry, srid: int, extent: float) -> ProbeGeometry:
     data = shapely.to_wkb(geometry, byte_order=1)
-    return ProbeGeometry(wkb_writer.hexewkb(data, srid), NAMES[data[1]], int(shapely.get_num_coordinates(geometry)))
+    return ProbeGeometry(
+        wkb_writer.hexewkb(data, srid), NAMES[data[1]], int(shapely.get_num_coordinates(geometry)), extent
+    )
 
 
 def _check_srid(geometry: geometry_pb2.Geometry, embedded: int | None, layer: int) -> None:

@@ -62,7 +62,7 @@ class QuestionReader:
                 f"a geometry collection can be asked about with INTERSECTS, not with {predicate.name}",
                 field="probe.geometry",
             )
-        return _question(Kind.INTERSECTS, layer, predicate, probe, heavy=probe.vertices > 5)
+        return _question(Kind.INTERSECTS, layer, predicate, probe, heavy=probe.extent > HEAVY_DEGREES)
 
     def window(self, query: query_pb2.LayerQuery) -> Question:
         layer = self.layer(query.layer)

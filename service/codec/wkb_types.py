@@ -64,5 +64,10 @@ class Scan:
     body: int
 
     @property
+    def extent(self) -> float:
+        """The longer side of the bounding box."""
+        return max(self.east - self.west, self.north - self.south)
+
+    @property
     def kind(self) -> str:
         return NAMES[self.code]

@@ -1,5 +1,11 @@
 """SpatialService: reading."""
 
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
 from service.catalog import Catalog
 from service.codec.requests import RequestReader, bound_to
 from service.codec.responses import ResponseWriter, layer_message
@@ -9,6 +15,18 @@ from service.db.queries import Statements
 from service.interceptors.call import Context
 from spatial.v1 import query_pb2
 from spatial.v1.query_pb2 import CountFeaturesRequest
+
+BIG_REQUEST_BYTES = 64 * 1024
+
+R = TypeVar("R", bound=Message)
+T = TypeVar("T")
+
+
+async def read(reader: Callable[[R], T], request: R) -> T:
+    """What `reader` makes of the request: elsewhere, if checking its geometry would hold up the event loop."""
+    if request.ByteSize() < BIG_REQUEST_BYTES:
+        return reader(request)
+    return await asyncio.to_thread(reader, request)
 
 
 class SpatialServicer:
@@ -49,21 +67,21 @@ class SpatialServicer:
         return self._responses.batch(request.ids, answer)
 
     async def SearchRadius(self, request: query_pb2.SearchRadiusRequest, context: Context) -> bytes:
-        page = self._requests.radius(request)
+        page = await read(self._requests.radius, request)
         answer = await self._lanes.answer(page.search)
         return self._responses.page(page, answer, lambda: bound_to(request))
 
     async def SearchNearest(self, request: query_pb2.SearchNearestRequest, context: Context) -> bytes:
-        answer = await self._lanes.answer(self._requests.nearest(request))
+        answer = await self._lanes.answer(await read(self._requests.nearest, request))
         return self._responses.all(answer)
 
     async def SearchIntersects(self, request: query_pb2.SearchIntersectsRequest, context: Context) -> bytes:
-        page = self._requests.intersects(request)
+        page = await read(self._requests.intersects, request)
         answer = await self._lanes.answer(page.search)
         return self._responses.page(page, answer, lambda: bound_to(request))
 
     async def CountFeatures(self, request: CountFeaturesRequest, context: Context) -> query_pb2.CountFeaturesResponse:
-        count = self._requests.count(request)
+        count = await read(self._requests.count, request)
         if count.estimated:
             statement = self._statements[count.search.shape]
             rows = await self._lanes.run(estimate(statement, count.search.arguments))

@@ -15,8 +15,8 @@ from tests.integration.rows import district, element, facility, parcel, point_at
 
 
 @pytest.fixture
-def session(migrated_database: str) -> Iterator[Session]:
-    with Session(create_engine(database_url(migrated_database), poolclass=NullPool), autoflush=False) as session:
+def session(database: str) -> Iterator[Session]:
+    with Session(create_engine(database_url(database), poolclass=NullPool), autoflush=False) as session:
         yield session
 
 

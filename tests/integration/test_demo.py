@@ -33,44 +33,44 @@ def test_every_layer_is_filled(demo_database: str) -> None:
     assert counts(demo_database) == COUNTS
 
 
-def test_loading_says_what_it_loaded_and_then_does_nothing(migrated_database: str) -> None:
-    assert load(migrated_database) == COUNTS
-    assert load(migrated_database) == {}
-    assert counts(migrated_database) == COUNTS
+def test_loading_says_what_it_loaded_and_then_does_nothing(database: str) -> None:
+    assert load(database) == COUNTS
+    assert load(database) == {}
+    assert counts(database) == COUNTS
 
 
-def test_rows_of_others_are_left_alone(migrated_database: str) -> None:
-    with connect(migrated_database) as connection:
+def test_rows_of_others_are_left_alone(database: str) -> None:
+    with connect(database) as connection:
         connection.execute(
             text("INSERT INTO facilities (name, kind, location) VALUES ('mine', 'x', 'SRID=4326;POINT(0 0)')")
         )
         connection.commit()
 
-    assert load(migrated_database) == {}
-    assert counts(migrated_database) == {"districts": 0, "facilities": 1, "parcels": 0, "zones": 0}
+    assert load(database) == {}
+    assert counts(database) == {"districts": 0, "facilities": 1, "parcels": 0, "zones": 0}
 
 
-def test_of_two_that_load_at_once_one_does(migrated_database: str) -> None:
+def test_of_two_that_load_at_once_one_does(database: str) -> None:
     with ThreadPoolExecutor(2) as threads:
-        loaded = list(threads.map(load, [migrated_database] * 2))
+        loaded = list(threads.map(load, [database] * 2))
 
     assert sorted(map(len, loaded)) == [0, len(COUNTS)]
-    assert counts(migrated_database) == COUNTS
+    assert counts(database) == COUNTS
 
 
-def test_a_broken_file_loads_nothing(migrated_database: str, tmp_path: Path) -> None:
+def test_a_broken_file_loads_nothing(database: str, tmp_path: Path) -> None:
     broken = shutil.copytree(find_directory(), tmp_path / "demo")
     (broken / "zones.csv.gz").write_bytes((broken / "districts.csv.gz").read_bytes())
 
     with pytest.raises(NotNullViolation, match="code"):
-        load(migrated_database, broken)
+        load(database, broken)
 
-    assert counts(migrated_database) == dict.fromkeys(COUNTS, 0)
+    assert counts(database) == dict.fromkeys(COUNTS, 0)
 
 
-def test_new_rows_get_keys_of_their_own(migrated_database: str) -> None:
-    load(migrated_database)
-    with connect(migrated_database) as connection:
+def test_new_rows_get_keys_of_their_own(database: str) -> None:
+    load(database)
+    with connect(database) as connection:
         key = connection.scalar(
             text(
                 "INSERT INTO facilities (name, kind, location) VALUES ('new', 'x', 'SRID=4326;POINT(0 0)') RETURNING id"

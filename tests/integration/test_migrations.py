@@ -7,8 +7,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -84,26 +84,33 @@ def wait_until(connection: Connection, count: str) -> None:
         time.sleep(0.05)
 
 
-def test_the_models_ask_for_nothing_more(migrated_database: str) -> None:
-    migrations.check(migrated_database)
+@pytest.fixture
+def empty_database(new_database: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
+    """One that was never migrated."""
+    with new_database(template="template1") as url:
+        yield url
 
 
-def test_migrations_make_to_the_letter_what_the_models_say(migrated_database: str, empty_database: str) -> None:
+def test_the_models_ask_for_nothing_more(database: str) -> None:
+    migrations.check(database)
+
+
+def test_migrations_make_to_the_letter_what_the_models_say(database: str, empty_database: str) -> None:
     """Autogenerate overlooks checks, generated columns, and indexes' conditions and operator classes; this does not."""
     with connect(empty_database) as connection:
         connection.execute(text("CREATE EXTENSION IF NOT EXISTS postgis"))
         Base.metadata.create_all(connection)
         connection.commit()
 
-    migrated = {entry for entry in catalogue(migrated_database) if entry[0] not in PROGRAMS}
+    migrated = {entry for entry in catalogue(database) if entry[0] not in PROGRAMS}
 
     assert migrated == catalogue(empty_database)
     kinds = Counter(kind for kind, *_ in migrated)
     assert (kinds["column"], kinds["index"], kinds["constraint"]) == (35, 24, 15)
 
 
-def test_every_table_has_the_trigger_that_keeps_updated_at(migrated_database: str) -> None:
-    triggers = {(table, name) for kind, table, name, _ in catalogue(migrated_database) if kind == "trigger"}
+def test_every_table_has_the_trigger_that_keeps_updated_at(database: str) -> None:
+    triggers = {(table, name) for kind, table, name, _ in catalogue(database) if kind == "trigger"}
 
     assert triggers == {(table, f"{table}_touch_updated_at") for table in Base.metadata.tables}
 
@@ -144,16 +151,16 @@ def test_a_database_knows_its_revision(empty_database: str) -> None:
     assert revision(empty_database) == migrations.head_revision()
 
 
-def test_upgrading_what_is_at_head_changes_nothing(migrated_database: str) -> None:
-    before = catalogue(migrated_database)
+def test_upgrading_what_is_at_head_changes_nothing(database: str) -> None:
+    before = catalogue(database)
 
-    migrations.upgrade(migrated_database)
+    migrations.upgrade(database)
 
-    assert catalogue(migrated_database) == before
+    assert catalogue(database) == before
 
 
 def test_the_sql_printed_offline_makes_the_same_schema(
-    migrated_database: str, empty_database: str, monkeypatch: pytest.MonkeyPatch
+    database: str, empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SPATIAL_DATABASE_URL", raising=False)
     script = io.StringIO()
@@ -168,7 +175,7 @@ def test_the_sql_printed_offline_makes_the_same_schema(
     finally:
         connection.close()
 
-    assert catalogue(empty_database) == catalogue(migrated_database)
+    assert catalogue(empty_database) == catalogue(database)
     assert revision(empty_database) == migrations.head_revision()
 
 
@@ -209,10 +216,10 @@ def test_several_processes_may_migrate_at_once(empty_database: str) -> None:
     assert revision(empty_database) == migrations.head_revision()
 
 
-def test_who_waits_for_a_turn_does_not_hold_up_a_concurrent_index(migrated_database: str) -> None:
-    with connect(migrated_database, "AUTOCOMMIT") as connection, ExitStack() as processes:
+def test_who_waits_for_a_turn_does_not_hold_up_a_concurrent_index(database: str) -> None:
+    with connect(database, "AUTOCOMMIT") as connection, ExitStack() as processes:
         migrations.wait_for_turn(connection)
-        waiter = processes.enter_context(migrating(migrated_database))
+        waiter = processes.enter_context(migrating(database))
         wait_until(connection, OTHERS)
 
         connection.execute(text("SET statement_timeout = '10s'"))
@@ -233,12 +240,12 @@ def scripts_with_recipe(tmp_path: Path) -> Path:
     return scripts
 
 
-def test_the_documented_index_keeps_no_writer_out(migrated_database: str, scripts_with_recipe: Path) -> None:
+def test_the_documented_index_keeps_no_writer_out(database: str, scripts_with_recipe: Path) -> None:
     with ExitStack() as open_things:
-        busy = open_things.enter_context(connect(migrated_database))
-        other = open_things.enter_context(connect(migrated_database, "AUTOCOMMIT"))
+        busy = open_things.enter_context(connect(database))
+        other = open_things.enter_context(connect(database, "AUTOCOMMIT"))
         busy.execute(INSERT)  # not committed, so that the index has to wait for it
-        process = open_things.enter_context(migrating(migrated_database, scripts_with_recipe))
+        process = open_things.enter_context(migrating(database, scripts_with_recipe))
         wait_until(other, "SELECT count(*) FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'")
 
         other.execute(text("SET lock_timeout = '1s'"))
@@ -246,24 +253,22 @@ def test_the_documented_index_keeps_no_writer_out(migrated_database: str, script
         busy.commit()
         finished(process)
 
-    assert is_valid(migrated_database, "ix_facilities_kind")
-    assert revision(migrated_database) == "0002"
+    assert is_valid(database, "ix_facilities_kind")
+    assert revision(database) == "0002"
 
 
-def test_the_documented_index_is_built_anew_where_an_attempt_failed(
-    migrated_database: str, scripts_with_recipe: Path
-) -> None:
-    with connect(migrated_database) as connection:
+def test_the_documented_index_is_built_anew_where_an_attempt_failed(database: str, scripts_with_recipe: Path) -> None:
+    with connect(database) as connection:
         connection.execute(text("CREATE INDEX ix_facilities_kind ON facilities (kind)"))
         connection.execute(
             text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_facilities_kind'::regclass")
         )
         connection.commit()
 
-    with migrating(migrated_database, scripts_with_recipe) as process:
+    with migrating(database, scripts_with_recipe) as process:
         finished(process)
 
-    assert is_valid(migrated_database, "ix_facilities_kind")
+    assert is_valid(database, "ix_facilities_kind")
 
 
 def is_valid(url: str, index: str) -> bool:

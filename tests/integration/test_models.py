@@ -52,8 +52,8 @@ Row = TypeVar("Row", bound=Base)
 
 
 @pytest.fixture
-def engine(migrated_database: str) -> Iterator[Engine]:
-    engine = create_engine(database_url(migrated_database), poolclass=NullPool)
+def engine(database: str) -> Iterator[Engine]:
+    engine = create_engine(database_url(database), poolclass=NullPool)
     yield engine
     engine.dispose()
 

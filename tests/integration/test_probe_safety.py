@@ -8,9 +8,9 @@ import psycopg2
 import pytest
 import shapely
 from psycopg2 import extensions
-from spatial.v1 import geometry_pb2
 
 from service.codec.geometry import GeometryLimits, ProbeReader
+from spatial.v1 import geometry_pb2
 
 READER = ProbeReader(GeometryLimits(max_bytes=8_000_000, max_vertices=250_000, max_depth=8))
 TIME_LIMIT = "5s"

@@ -6,11 +6,11 @@ from itertools import pairwise
 import pytest
 import shapely
 from pyproj import Geod
-from spatial.v1 import geometry_pb2
 
 from service.codec.box import DEVIATION_METERS
 from service.codec.geometry import GeometryLimits, ProbeGeometry, ProbeReader
 from service.errors import InvalidArgument, Reason
+from spatial.v1 import geometry_pb2
 
 READER = ProbeReader(GeometryLimits(1000, 1000, 1))
 WGS84 = Geod(ellps="WGS84")

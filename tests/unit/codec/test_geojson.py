@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 from google.protobuf.struct_pb2 import Struct, Value
-from spatial.v1 import geometry_pb2
 
 from service.codec.geometry import GeometryLimits, ProbeReader
 from service.errors import InvalidArgument, Reason
+from spatial.v1 import geometry_pb2
 
 READER = ProbeReader(GeometryLimits(max_bytes=1_000_000, max_vertices=20_000, max_depth=3))
 

@@ -13,10 +13,10 @@ from google.protobuf.struct_pb2 import Struct
 from google.type import latlng_pb2
 from hypothesis import given
 from hypothesis import strategies as st
-from spatial.v1 import geometry_pb2
 
 from service.codec.geometry import GeometryLimits, ProbeGeometry, ProbeReader
 from service.errors import InvalidArgument, Reason
+from spatial.v1 import geometry_pb2
 
 READER = ProbeReader(GeometryLimits(max_bytes=1_000_000, max_vertices=20_000, max_depth=3))
 MALFORMED = [

@@ -1,0 +1,100 @@
+"""Databases for the tests: one private cluster a run, and from it as many migrated databases as are asked for.
+
+There is no way to leave these tests out: without PostgreSQL and PostGIS the run fails, and says which packages to install.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from itertools import count
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from service import demo, migrations
+from service.embedded import EmbeddedPostgres, throw_away
+
+ROOT = Path(__file__).parents[1]
+TOOL_FOLDERS = (ROOT / ".local/bin", ROOT / ".local/npm/node_modules/.bin")
+NewDatabase = Callable[..., AbstractContextManager[str]]
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """The run's cluster. A test that stops or restarts it takes one of its own instead: `service.embedded.throw_away`."""
+    with throw_away() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: EmbeddedPostgres) -> str:
+    """The name of a database that Alembic has brought to head; nobody connects to it, so that it can be copied."""
+    name = "migrated"
+    _administrate(postgres, f"CREATE DATABASE {name}")
+    migrations.upgrade(postgres.url_of(name))
+    return name
+
+
+@pytest.fixture(scope="session")
+def new_database(postgres: EmbeddedPostgres, migrated_template: str) -> NewDatabase:
+    """`with new_database() as url:` gives a migrated, empty database; `template="template1"` one without a schema."""
+
+    @contextmanager
+    def make(template: str = migrated_template) -> Iterator[str]:
+        name = f"test_{next(_numbers)}"
+        _administrate(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
+        try:
+            yield postgres.url_of(name)
+        finally:
+            _administrate(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+    return make
+
+
+@pytest.fixture
+def database(new_database: NewDatabase) -> Iterator[str]:
+    """A migrated database of this test alone."""
+    with new_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_database(new_database: NewDatabase) -> Iterator[str]:
+    """A migrated database that the tests of a module share."""
+    with new_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def demo_database(postgres: EmbeddedPostgres, new_database: NewDatabase) -> Iterator[str]:
+    """The demo data, for every test that only reads: PostgreSQL refuses to write to it."""
+    with new_database() as url:
+        demo.load(url)
+        _administrate(postgres, f"ALTER DATABASE {url.rpartition('/')[2]} SET default_transaction_read_only = on")
+        yield url
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], str]:
+    """The path of `grpcurl` or `buf`. Missing, it fails in CI, and elsewhere leaves the test out and says so."""
+
+    def find(name: str) -> str:
+        path = os.pathsep.join([*map(str, TOOL_FOLDERS), os.environ["PATH"]])
+        if found := shutil.which(name, path=path):
+            return found
+        message = f"{name} is missing: `make tools` installs it where Go (grpcurl) and npm (buf) are"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+    return find
+
+
+def _administrate(postgres: EmbeddedPostgres, statement: str) -> None:
+    with closing(psycopg2.connect(postgres.url_of("postgres"))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
