@@ -100,7 +100,7 @@ class Refusal:
 
 def refusal(error: grpc.RpcError) -> Refusal:
     """The details that come with an error; fails where they are missing."""
-    trailing = dict(error.trailing_metadata())
+    trailing: dict[str, Any] = dict(error.trailing_metadata() or ())
     status = status_pb2.Status.FromString(trailing["grpc-status-details-bin"])
     details = {each.TypeName(): each for each in status.details}
     info = _unpacked(details["google.rpc.ErrorInfo"], error_details_pb2.ErrorInfo())
@@ -109,7 +109,7 @@ def refusal(error: grpc.RpcError) -> Refusal:
     retry = _unpacked(details.get("google.rpc.RetryInfo"), error_details_pb2.RetryInfo())
     return Refusal(
         code=error.code().name,
-        message=error.details(),
+        message=error.details() or "",
         reason=info.reason,
         metadata=dict(info.metadata),
         fields=tuple(violation.field for violation in bad.field_violations),
