@@ -108,7 +108,8 @@ class EmbeddedPostgres:
         self.start()
 
     def remove(self) -> None:
-        """Stop, and delete the cluster wherever its data lie."""
+        """Stop, and delete the cluster wherever its data lie; PostgresError if another process uses it."""
+        self._home.lock()
         self.stop("immediate")
         self._home.remove()
 

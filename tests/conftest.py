@@ -1,6 +1,6 @@
 """Databases for the tests: one private cluster a run, and from it as many migrated databases as are asked for.
 
-There is no way to leave these tests out: without PostgreSQL and PostGIS the run fails, and says which packages to install.
+Without PostgreSQL and PostGIS the run fails, and says which packages to install: no test is left out for want of them.
 """
 
 import os
@@ -24,7 +24,7 @@ _numbers = count(1)
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """The run's cluster. A test that stops or restarts it takes one of its own instead: `service.embedded.throw_away`."""
+    """The run's cluster; a test that stops or restarts it takes `service.embedded.throw_away` instead."""
     with throw_away() as cluster:
         yield cluster
 

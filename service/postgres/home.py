@@ -26,8 +26,13 @@ class Home:
         self.user = User.for_data_in(self.path)
 
     @property
+    def _real(self) -> Path:
+        """What the server's user is told: it may not be able to follow the link."""
+        return self.path.resolve()
+
+    @property
     def data(self) -> Path:
-        return self.path.resolve() / "data"
+        return self._real / "data"
 
     @property
     def log(self) -> Path:
@@ -86,7 +91,7 @@ class Home:
 
     def socket_directory(self) -> Path:
         """Where the server may put its socket; beside the data, unless that path is too long for the kernel."""
-        folder = self.path / "socket"
+        folder = self._real / "socket"
         if processes.fits_socket(folder):
             folder.mkdir(exist_ok=True)
             self.user.take(folder, 0o700)
@@ -146,9 +151,9 @@ class Home:
 
     def _make_data(self, programs: Path, options: list[str]) -> None:
         """Under another name until it is whole, so that a killed initdb leaves nothing that looks finished."""
-        making = Path(tempfile.mkdtemp(prefix="making-", dir=self.path))
+        making = Path(tempfile.mkdtemp(prefix="making-", dir=self._real))
         self.user.take(making, 0o700)
-        options += [f"--username={USER}", f"--pwfile={self.path / 'password'}", "--auth=scram-sha-256"]
+        options += [f"--username={USER}", f"--pwfile={self._real / 'password'}", "--auth=scram-sha-256"]
         options += ["--encoding=UTF8", "--locale=C.UTF-8"]
         self.user.must(programs / "initdb", f"--pgdata={making}", *options)
         self.user.must(

@@ -23,6 +23,7 @@ from service.db.queries import Statements
 from service.domain import DistanceModel, Kind, Output, Search, Shape, View
 from service.errors import (
     DeadlineExceeded,
+    FailedPrecondition,
     ResourceExhausted,
     Unavailable,
 )

@@ -1,0 +1,51 @@
+# `make run` and `make test` set up what they need; scripts/ does the work.
+SHELL := /bin/bash
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup tools run query test lint fix proto lock migrate check-migrations bench image clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup:  ## Install what is missing: PostgreSQL with PostGIS, the virtual environment
+	@scripts/system-packages
+	@scripts/virtual-environment
+
+tools:  ## Install grpcurl where Go is and buf where npm is, into .local
+	@scripts/tools
+
+run: setup tools  ## Serve the demo on :50051; SPATIAL_DATABASE_URL names another database than the private one
+	@exec $(BIN)/spatial serve --embedded .local --demo
+
+query:  ## Ask the running service one question
+	@scripts/query
+
+test: setup tools  ## Run the tests; ARGS="-k radius" goes to pytest
+	$(BIN)/pytest $(ARGS)
+
+lint: setup  ## Check style, format and types
+	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
+
+fix: setup  ## Mend style and format where that can be done safely
+	$(BIN)/ruff check --fix && $(BIN)/ruff format
+
+proto: setup  ## Generate generated/ from protos/
+	scripts/proto
+
+lock: setup  ## Resolve the dependencies in pyproject.toml anew into the lock files
+	scripts/lock
+
+migrate: setup  ## Bring the database at SPATIAL_DATABASE_URL to the newest schema
+	$(BIN)/spatial migrate
+
+check-migrations: setup  ## Check that the migrations make what the models say
+	$(BIN)/python -m service.embedded $(SHELL) -c '$(BIN)/alembic upgrade head && $(BIN)/alembic check'
+
+bench: setup  ## Run the benchmarks; ONLY=unary picks one
+	$(BIN)/python -m benchmarks $(ONLY)
+
+image:  ## Build the container image with Docker
+	docker build --tag spatial-service .
+
+clean:  ## Delete what was made here: virtual environment, tools, the private database, caches
+	scripts/clean

@@ -1,0 +1,172 @@
+"""The wheel, installed as its users install it: what it brings, and what it does not need."""
+
+import re
+import subprocess
+import sys
+import venv
+import zipfile
+from collections.abc import Iterable
+from email.parser import Parser
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+CLIENT_PROGRAM = """
+from google.type import latlng_pb2
+from spatial.v1 import query_pb2, query_pb2_grpc
+
+request = query_pb2.SearchNearestRequest(limit=3)
+request.query.layer = "facilities"
+request.query.center.point.CopyFrom(latlng_pb2.LatLng(latitude=52.5, longitude=13.4))
+again = query_pb2.SearchNearestRequest.FromString(request.SerializeToString())
+assert again == request and again.query.center.point.longitude == 13.4
+assert query_pb2_grpc.SpatialServiceStub
+"""
+
+
+class Environment:
+    """A new virtual environment with nothing but pip."""
+
+    def __init__(self, folder: Path) -> None:
+        venv.create(folder, with_pip=True)
+        self.programs = folder / "bin"
+
+    def run(self, program: str, *words: str | Path) -> str:
+        """What the program printed; a failure of it is the test's, with all that it said."""
+        done = subprocess.run(
+            [self.programs / program, *words], capture_output=True, text=True, check=False, cwd=self.programs
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def install(self, *words: str | Path) -> None:
+        self.run("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *words)
+
+    def installed(self) -> set[str]:
+        lines = self.run("python", "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check").splitlines()
+        return {_canonical(line.partition("==")[0]) for line in lines} - {"pip", "setuptools"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*command, "--no-build-isolation", "--no-deps", "--no-index", "-w", folder, ROOT], check=True)
+    (built,) = folder.glob("spatial_service-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def client(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """What `pip install spatial-service` gives: the wheel and what it says it needs, in the versions of the lock."""
+    folder = tmp_path_factory.mktemp("client")
+    (folder / "requirements.txt").write_text(_pins(_closure(_needs(wheel))))
+    environment = Environment(folder / "venv")
+    environment.install("--require-hashes", "-r", folder / "requirements.txt")
+    environment.install("--no-deps", "--no-index", wheel)
+    return environment
+
+
+@pytest.fixture(scope="module")
+def server(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """What the container image installs: the server's lock, and then the wheel."""
+    environment = Environment(tmp_path_factory.mktemp("server") / "venv")
+    environment.install("--require-hashes", "-r", ROOT / "requirements.lock")
+    # Without --no-deps: nothing that [server] asks for may be missing from the lock.
+    environment.install("--no-index", f"spatial-service[server] @ {wheel.as_uri()}")
+    return environment
+
+
+def _needs(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = Parser().parsestr(archive.read(name).decode())
+    return _without_extras(metadata.get_all("Requires-Dist", []))
+
+
+def _without_extras(lines: Iterable[str]) -> set[str]:
+    wanted = [requirement for line in lines if _applies(requirement := Requirement(line))]
+    return {_canonical(requirement.name) for requirement in wanted}
+
+
+def _applies(requirement: Requirement) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+
+
+def _closure(names: set[str]) -> set[str]:
+    closure: set[str] = set()
+    while new := names - closure:
+        closure |= new
+        names = set().union(*(_without_extras(requires(name) or []) for name in new))
+    return closure
+
+
+def _pins(names: set[str]) -> str:
+    """The entries of the lock for these names, hashes and all."""
+    entries = re.split(r"^(?=[a-z0-9])", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)
+    chosen = [entry for entry in entries if entry and _canonical(re.split(r"==", entry)[0]) in names]
+    assert len(chosen) >= len(names), "the lock lacks something that the client needs"
+    return "".join(chosen)
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def test_a_client_installs_nothing_but_grpc_and_protobuf(client: Environment) -> None:
+    expected = {"grpcio", "protobuf", "googleapis-common-protos", "typing-extensions", "spatial-service"}
+    assert client.installed() == expected
+    client.run("python", "-m", "pip", "check", "--disable-pip-version-check")
+
+
+def test_a_client_can_import_the_contract_and_exchange_messages(client: Environment) -> None:
+    client.run("python", "-I", "-W", "error", "-c", CLIENT_PROGRAM)
+
+
+def test_the_command_tells_a_client_which_extra_it_lacks(client: Environment) -> None:
+    done = subprocess.run([client.programs / "spatial", "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "spatial-service[server]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_server_s_command_runs_from_the_wheel(server: Environment) -> None:
+    commands = server.run("spatial", "--help")
+    assert {"serve", "migrate", "query", "config"} <= set(commands.split())
+
+
+def test_migrations_and_demo_data_come_with_the_wheel(server: Environment) -> None:
+    program = (
+        "import service.migrations as m, service.demo as d; print(m.__file__, m.head_revision(), d.find_directory())"
+    )
+    module, head, demo = server.run("python", "-I", "-c", program).split()
+    assert "site-packages" in module
+    assert head
+    assert demo == str(Path(module).parent / "_demo")
+
+
+def test_an_installed_server_migrates_and_loads_a_database(server: Environment, postgres_url: str) -> None:
+    program = "import sys, service.migrations as m, service.demo as d; m.upgrade(sys.argv[1]); print(d.load(sys.argv[1]))"
+    assert "facilities" in server.run("python", "-I", "-c", program, postgres_url)
+
+
+@pytest.fixture
+def postgres_url(new_database) -> Iterable[str]:  # type: ignore[no-untyped-def]
+    with new_database("template1") as url:
+        yield url
+
+
+@pytest.mark.parametrize("unwanted", ["tests/", "benchmarks/", "k8s/", "alembic/", "generated/", ".pyc", "conftest"])
+def test_the_wheel_leaves_at_home_what_only_developers_need(wheel: Path, unwanted: str) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        assert [name for name in archive.namelist() if name.startswith(unwanted) or name.endswith(unwanted)] == []
+
+
+def test_the_wheel_has_the_contract_with_its_stubs_and_the_licence(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {"spatial/v1/query_pb2.py", "spatial/v1/query_pb2.pyi", "spatial/v1/query_pb2_grpc.py"} <= names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
