@@ -42,7 +42,7 @@ check-migrations: setup  ## Check that the migrations make what the models say
 	$(BIN)/python -m service.embedded $(SHELL) -c '$(BIN)/alembic upgrade head && $(BIN)/alembic check'
 
 bench: setup  ## Run the benchmarks; ONLY=unary picks one
-	$(BIN)/python -m benchmarks $(ONLY)
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 image:  ## Build the container image with Docker
 	docker build --tag spatial-service .

@@ -106,17 +106,28 @@ def surrounds(geometry: BaseGeometry, longitude: float, latitude: float) -> bool
     """Whether a polygon with geodesic edges holds the point: whoever follows the rings with the eyes from there turns
     around once. From the antipode of a point inside one turns the other way."""
     turns = 0.0
-    for ring in lines(shapely.orient_polygons(geometry)):
-        positions = shapely.get_coordinates(ring)
-        here = np.full(len(positions), longitude), np.full(len(positions), latitude)
-        azimuths = np.asarray(SPHEROID.inv(*here, positions[:, 0], positions[:, 1])[0])
-        turns -= ((np.diff(azimuths) + 180) % 360 - 180).sum() / 360
+    for part in shapely.get_parts(geometry):
+        if part.geom_type == "Polygon":
+            turns += _turns(part.exterior, longitude, latitude)
+            turns -= sum(_turns(hole, longitude, latitude) for hole in part.interiors)
     return round(turns) > 0
+
+
+def _turns(ring: BaseGeometry, longitude: float, latitude: float) -> float:
+    """How often one who follows a ring, counterclockwise, turns around."""
+    positions = shapely.get_coordinates(ring)
+    here = np.full(len(positions), longitude), np.full(len(positions), latitude)
+    azimuths = np.asarray(SPHEROID.inv(*here, positions[:, 0], positions[:, 1])[0])
+    area, _ = SPHEROID.polygon_area_perimeter(positions[:, 0], positions[:, 1])
+    clockwise = ((np.diff(azimuths) + 180) % 360 - 180).sum() / 360
+    return float(-clockwise * np.sign(area))
 
 
 def geometries(url: str, table: str, column: str) -> dict[int, BaseGeometry]:
     """A table's geometries by key, as GEOS has them."""
-    return {key: shapely.from_wkb(data) for key, data in fetch(url, f"SELECT id, ST_AsBinary({column}) FROM {table}")}
+    return {
+        key: shapely.from_wkb(bytes(data)) for key, data in fetch(url, f"SELECT id, ST_AsBinary({column}) FROM {table}")
+    }
 
 
 def fetch(url: str, statement: str, *values: Any) -> list[Any]:

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -54,6 +55,9 @@ async def _serve(settings: Settings, url: str, *, welcome: bool) -> bool:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running_server(settings, url) as server:
+        # What was made until now lives as long as the server: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         log.info("serving", extra={"fields": {"listen": settings.listen, "port": server.port, "pid": os.getpid()}})
         if welcome:
             click.echo(_welcome(settings, server))

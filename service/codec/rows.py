@@ -1,7 +1,7 @@
 """Rows to the wire: a COPY row becomes the bytes of a `Feature`, by an encoder composed once per statement."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from struct import Struct
@@ -12,7 +12,7 @@ from service.catalog import PropertyType
 from service.codec import wire
 from service.db.copy import Row
 from service.db.queries import Column, Statement
-from service.domain import Encoding, Kind
+from service.domain import Encoding
 from spatial.v1 import feature_pb2, geometry_pb2
 
 Encoder = Callable[[Any], bytes]
@@ -32,40 +32,44 @@ _double = Struct("<d").pack
 class FeatureWriter:
     """Writes the rows of any statement; the encoder of each is kept as long as the statement is."""
 
-    def __init__(self) -> None:
+    def __init__(self, srids: Mapping[str, int]) -> None:
+        self._srids = srids
         self._encoders: WeakKeyDictionary[Statement, Callable[[Row], bytes]] = WeakKeyDictionary()
 
-    def features(self, statement: Statement, messages: Iterable[bytes], srid: int) -> Iterator[tuple[Row, bytes]]:
-        """Each row beside the bytes of its Feature."""
+    def features(self, statement: Statement, rows: Iterable[Row]) -> list[bytes]:
+        """The bytes of a Feature for each row."""
         encode = self._encoders.get(statement)
         if encode is None:
+            srid = self._srids[statement.shape.layer]
             encode = self._encoders[statement] = feature_encoder(statement, srid)
-        decode = statement.decode
-        for message in messages:
-            row = decode(message)
-            yield row, encode(row)
+        return [encode(row) for row in rows]
 
 
 def feature_encoder(statement: Statement, srid: int) -> Callable[[Row], bytes]:
-    """From a decoded row (ordinal, key, then what the statement's columns say) to the bytes of a Feature."""
-    measured = statement.shape.kind in (Kind.RADIUS, Kind.NEAREST)
-    columns = statement.columns
-    geometry_at = next((index for index, column in enumerate(columns) if column.kind == "geometry"), None)
-    geometry = geometry_encoder(statement.shape.output.encoding, srid)
-    first = next((index for index, column in enumerate(columns) if column.kind == "property"), len(columns))
-    entries = [(first + index, property_encoder(column)) for index, column in enumerate(columns[first:])]
+    """From a decoded row to the bytes of a Feature.
 
-    distance = _DISTANCE if measured else b""
-
-    def encode(row: Row) -> bytes:
-        key = b"%d" % row[1]
-        feature = _IDS[len(key)] + key
-        if geometry_at is not None and row[geometry_at] is not None:
-            feature += geometry(row[geometry_at])
-        if entries:
-            feature += wire.delimited(_PROPERTIES, b"".join([entry(row[at]) for at, entry in entries]))
-        return feature + distance + _double(row[2]) if measured else feature
-
+    Written out as source, like the decoder, for the same reason: each part is one expression over the row's values.
+    """
+    scope: dict[str, Any] = {"double": Struct("<d").pack, "ids": _IDS, "delimited": wire.delimited}
+    scope |= {"distance_tag": _DISTANCE, "properties_tag": _PROPERTIES}
+    parts, entries = ["ids[len(key)] + key"], []
+    names = []
+    for index, column in enumerate(statement.columns):
+        name = column.kind if column.kind != "property" else f"property_{index}"
+        names.append(name)
+        if column.kind == "geometry":
+            scope["write_geometry"] = geometry_encoder(statement.shape.output.encoding, srid)
+            parts.append("(b'' if geometry is None else write_geometry(geometry))")
+        elif column.kind == "property":
+            scope[f"write_{index}"] = property_encoder(column)
+            entries.append(f"write_{index}({name})")
+    if entries:
+        parts.append(f"delimited(properties_tag, {' + '.join(entries)})")
+    if "distance" in names:
+        parts.append("distance_tag + double(distance)")
+    source = f"def encode(row):\n {', '.join(names)}, = row\n key = b'%d' % key\n return {' + '.join(parts)}"
+    exec(source, scope)  # noqa: S102 - nothing in it comes from outside
+    encode: Callable[[Row], bytes] = scope["encode"]
     return encode
 
 

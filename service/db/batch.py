@@ -8,21 +8,21 @@ from typing import Any
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
 from service.db.cancel import StatementGuard
-from service.db.copy import rows
+from service.db.copy import Copied, CopyBuffer, Row
 from service.db.queries import Statement
 from service.domain import Argument, Search, Shape
 
 
 class Overflow(Exception):
-    """The answer is larger than its budget; ends the COPY."""
+    """A batch brings more bytes than it may; its calls are better run one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The rows for one search, as COPY sent them; `cut` says that more did not fit the budget."""
+    """The rows for one search; `cut` says that there were more, which did not fit the budget."""
 
     statement: Statement
-    messages: Sequence[bytes]
+    rows: list[Row]
     cut: bool = False
 
 
@@ -36,27 +36,12 @@ class Call:
     job: "Batch | None" = None
 
 
-class Sink(list[bytes]):
-    """What psycopg2 writes a COPY to: keeps the messages, and stops it beyond the budget, but never before one row."""
-
-    def __init__(self, budget: int) -> None:
-        super().__init__()
-        self._left = budget
-
-    def write(self, message: bytes) -> None:
-        self._left -= len(message)
-        if self._left < 0 and self:
-            raise Overflow
-        self.append(message)
-
-
 @dataclass(slots=True, eq=False)
 class Batch:
     """Searches of one shape in one statement."""
 
     statement: Statement
     calls: list[Call]
-    budget: int
     guard: StatementGuard = field(default_factory=StatementGuard)
     waiting: int = 0  # callers that are still there
     running: bool = True
@@ -71,17 +56,12 @@ class Batch:
     def shape(self) -> Shape:
         return self.statement.shape
 
-    def perform(self, cursor: Cursor) -> list[Answer]:
-        sink = Sink(self.budget)
-        try:
-            cursor.copy_expert(cursor.mogrify(self.statement.copy, self._parameters()), sink)
-        except Overflow:
-            if len(self.calls) > 1:
-                raise
-            return [Answer(self.statement, list(rows(sink)), cut=True)]
-        if len(self.calls) == 1:
-            return [Answer(self.statement, list(rows(sink)))]
-        return self._shared_out(sink)
+    def perform(self, cursor: Cursor, buffer: CopyBuffer) -> Copied:
+        """On the lane's thread. What was sent is decoded on the event loop, while the lane goes on."""
+        copied = buffer.copy(cursor, cursor.mogrify(self.statement.copy, self._parameters()))
+        if copied.cut and len(self.calls) > 1:
+            raise Overflow
+        return copied
 
     def _parameters(self) -> dict[str, Argument]:
         names = self.statement.arguments
@@ -90,11 +70,14 @@ class Batch:
         columns = zip(*(call.search.arguments for call in self.calls), strict=True)
         return {name: _array(values) for name, values in zip(names, columns, strict=True)}
 
-    def _shared_out(self, sink: Sink) -> list[Answer]:
-        """Each call's own rows: the ordinal is the first field, at a fixed place."""
+    def answers(self, copied: Copied) -> list[Answer]:
+        """Each call's own rows, told by the ordinal in front of them."""
+        rows = self.statement.decode(copied.data)
+        if len(self.calls) == 1:
+            return [Answer(self.statement, rows, copied.cut)]
         answers = [Answer(self.statement, []) for _ in self.calls]
-        for message in rows(sink):
-            answers[int.from_bytes(message[6:14]) - 1].messages.append(message)  # type: ignore[attr-defined]
+        for row in rows:
+            answers[row[0] - 1].rows.append(row)
         return answers
 
 
@@ -106,7 +89,7 @@ class Errand:
     future: asyncio.Future[Any]
     guard: StatementGuard = field(default_factory=StatementGuard)
 
-    def perform(self, cursor: Cursor) -> Any:
+    def perform(self, cursor: Cursor, buffer: CopyBuffer) -> Any:
         return self.work(cursor)
 
 

@@ -1,22 +1,24 @@
-"""Decodes the rows of `COPY … TO STDOUT (FORMAT binary)`, with a function composed for the row's columns.
+"""Decodes what `COPY … TO STDOUT (FORMAT binary)` sends, with a function composed for the columns of the statement.
 
-psycopg2 hands over one message per row: a field count, then for each field its length (-1 for null) and its bytes.
-Fields of fixed width that are never null lie at known distances, so a run of them is one `struct` call; the function
-is written out as source once per statement, since a loop over fields would cost more than the fields do.
+A row is a field count, then for each field its length (-1 for null) and its bytes. Fields of fixed width that are never
+null lie at known distances, so a run of them, and the length that follows, is one `struct` call. The function is
+written out as source once per statement, since a loop over fields would cost more than the fields do.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from mmap import MADV_DONTNEED, MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from struct import Struct
 from typing import Any
 
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
+
 SIGNATURE = b"PGCOPY\n\xff\r\n\0"
-HEADER_BYTES = len(SIGNATURE) + 8  # flags and the length of an extension that nobody uses
-TRAILER = b"\xff\xff"
+HEADER_BYTES = len(SIGNATURE) + 8  # flags, and the length of an extension that nobody uses
 
 Row = tuple[Any, ...]
-Decoder = Callable[[bytes], Row]
+Decoder = Callable[[bytes], list[Row]]
 
 
 class Wire(Enum):
@@ -38,81 +40,121 @@ class Field:
         return self.wire is not Wire.BYTES and not self.nullable
 
 
-def rows(messages: list[bytes]) -> Iterator[bytes]:
-    """The rows among what one COPY sent: without its header, which comes glued to the first, and its trailer."""
-    if not messages or not messages[0].startswith(SIGNATURE):
-        raise ValueError("not the output of a binary COPY")
-    messages[0] = messages[0][HEADER_BYTES:]
-    return (message for message in messages if message and message != TRAILER)
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What a COPY sent, not yet decoded. `cut` says that it was ended where the rows no longer fitted."""
+
+    data: bytes
+    cut: bool = False
+
+
+class CopyBuffer:
+    """Where a lane's COPYs are written to, one after the other.
+
+    psycopg2 writes once a row. A memory map takes that in C, and refuses what goes beyond its end, which ends the COPY;
+    a method in Python that counts would cost as much as the rest of the copying.
+    """
+
+    KEPT_BYTES = 1 << 20
+
+    def __init__(self, size: int) -> None:
+        self._map = mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+
+    def copy(self, cursor: Cursor, statement: bytes) -> Copied:
+        buffer = self._map
+        buffer.seek(0)
+        try:
+            cursor.copy_expert(statement, buffer)
+        except ValueError:  # beyond the end
+            return self._taken(cut=True) if buffer.tell() else Copied(_first_row(cursor, statement), cut=True)
+        return self._taken(cut=False)
+
+    def _taken(self, *, cut: bool) -> Copied:
+        size = self._map.tell()
+        copied = Copied(self._map[:size], cut)
+        if size > self.KEPT_BYTES:
+            self._map.madvise(MADV_DONTNEED)
+        return copied
+
+
+class _FirstRow(Exception):
+    """Ends a COPY after its first row."""
+
+    def write(self, message: bytes) -> None:
+        raise _FirstRow(message)
+
+
+def _first_row(cursor: Cursor, statement: bytes) -> bytes:
+    """One row however large: an answer that is empty for its size would never get on."""
+    try:
+        cursor.copy_expert(statement, _FirstRow())
+    except _FirstRow as first:
+        return bytes(first.args[0])
+    return b""
 
 
 def decoder(fields: Sequence[Field]) -> Decoder:
-    """A function from one row's message to the tuple of its values."""
-    source = _Source()
-    for run in _runs(fields):
-        source.read_run(run) if run[0].fixed else source.read_field(run[0])
-    return source.compile()
+    """A function from all that a COPY sent, or as much of it as ends with a row, to the rows' values."""
+    names = [f"value_{index}" for index in range(len(fields))]
+    scope: dict[str, Any] = {"begin": HEADER_BYTES}
+    body: list[str] = []
+    start = "2x"  # the field count
+    for run, variable in _segments(list(zip(names, fields, strict=True))):
+        body += _read_run(run, variable, start, scope)
+        if variable:
+            body += _read_variable(*variable, scope)
+        start = ""
+    source = _TEMPLATE.format(body="\n        ".join(body), row=", ".join(names))
+    exec(source, scope)  # noqa: S102 - nothing in it comes from outside
+    decode: Decoder = scope["decode"]
+    return decode
 
 
-def _runs(fields: Sequence[Field]) -> Iterator[list[Field]]:
-    """The fields in order, neighbours of fixed width together."""
-    run: list[Field] = []
-    for field in fields:
-        if run and not (field.fixed and run[-1].fixed):
-            yield run
+# A row that begins with 255 is none: the end is marked by a field count of -1.
+_TEMPLATE = """
+def decode(data):
+    rows = []
+    at, end = begin, len(data)
+    while at < end and data[at] != 255:
+        {body}
+        rows.append(({row},))
+    return rows
+"""
+
+_Named = tuple[str, Field]
+
+
+def _segments(fields: Sequence[_Named]) -> Iterator[tuple[list[_Named], _Named | None]]:
+    """Runs of fields of fixed width, each with the one of variable width that follows it."""
+    run: list[_Named] = []
+    for named in fields:
+        if named[1].fixed:
+            run.append(named)
+        else:
+            yield run, named
             run = []
-        run.append(field)
     if run:
-        yield run
+        yield run, None
 
 
-class _Source:
-    """The text of a decoder while it is written: statements over `message`, an offset, and the structs they use."""
+def _read_run(run: Sequence[_Named], variable: _Named | None, start: str, scope: dict[str, Any]) -> list[str]:
+    names = [name for name, _ in run]
+    layout = "!" + start + "".join("4x" + field.wire.value[0] for _, field in run)
+    if variable:
+        names.append("length")
+        layout += "i"
+    unpack = f"unpack_{len(scope)}"
+    scope[unpack] = Struct(layout).unpack_from
+    return [f"{', '.join(names)}, = {unpack}(data, at)", f"at += {Struct(layout).size}"]
 
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.names: list[str] = []
-        self.scope: dict[str, object] = {"length_at": Struct("!i").unpack_from}
-        self.fixed_offset: int | None = 2  # until the first field of variable width, the offset is known beforehand
 
-    def read_run(self, run: list[Field]) -> None:
-        layout = Struct("!" + "".join("4x" + field.wire.value[0] for field in run))
-        unpack = f"unpack_{len(self.scope)}"
-        self.scope[unpack] = layout.unpack_from
-        names = [self._name() for _ in run]
-        self.lines.append(f"{', '.join(names)}, = {unpack}(message, {self._offset()})")
-        self._advance(layout.size)
-
-    def read_field(self, field: Field) -> None:
-        name = self._name()
-        self.lines.append(f"length, = length_at(message, {self._offset()})")
-        start = self._offset(4)
-        if field.wire is Wire.BYTES:
-            value = f"message[{start}:{start} + length]"
-        else:
-            unpack = f"unpack_{len(self.scope)}"
-            self.scope[unpack] = Struct("!" + field.wire.value[0]).unpack_from
-            value = f"{unpack}(message, {start})[0]"
-        self.lines += ["if length < 0:", f"    {name} = None; at = {start}"]
-        self.lines += ["else:", f"    {name} = {value}; at = {start} + length"]
-        self.fixed_offset = None
-
-    def compile(self) -> Decoder:
-        body = "\n    ".join([*self.lines, f"return ({', '.join(self.names)},)"])
-        exec(f"def decode(message):\n    {body}", self.scope)  # noqa: S102 - nothing in it comes from outside
-        return self.scope["decode"]  # type: ignore[return-value]
-
-    def _name(self) -> str:
-        self.names.append(f"value_{len(self.names)}")
-        return self.names[-1]
-
-    def _offset(self, ahead: int = 0) -> str:
-        if self.fixed_offset is not None:
-            return str(self.fixed_offset + ahead)
-        return f"at + {ahead}" if ahead else "at"
-
-    def _advance(self, width: int) -> None:
-        if self.fixed_offset is not None:
-            self.fixed_offset += width
-        else:
-            self.lines.append(f"at += {width}")
+def _read_variable(name: str, field: Field, scope: dict[str, Any]) -> list[str]:
+    value = "data[at:at + length]"
+    if field.wire is not Wire.BYTES:
+        unpack = f"unpack_{len(scope)}"
+        scope[unpack] = Struct("!" + field.wire.value[0]).unpack_from
+        value = f"{unpack}(data, at)[0]"
+    read = [f"{name} = {value}", "at += length"]
+    if not field.nullable:
+        return read
+    return [f"{name} = None", "if length >= 0:", *("    " + line for line in read)]

@@ -15,6 +15,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812
 from sqlalchemy import Engine, PoolProxiedConnection, exc
 
 from service.db.cancel import Abandoned, StatementGuard
+from service.db.copy import CopyBuffer
 from service.db.engine import READ_POOL
 from service.db.errors import pool_exhausted, translated
 from service.observability.metrics import Metrics
@@ -28,7 +29,7 @@ class Job(Protocol):
 
     guard: StatementGuard
 
-    def perform(self, cursor: Cursor) -> Any: ...
+    def perform(self, cursor: Cursor, buffer: CopyBuffer) -> Any: ...
 
 
 @dataclass(slots=True)
@@ -49,6 +50,7 @@ class Lane:
     engine: Engine
     metrics: Metrics
     pool_timeout: float
+    buffer: CopyBuffer
     finished: Callable[["Lane", Any, Outcome], None]
     _inbox: SimpleQueue[Job | None] = field(default_factory=SimpleQueue)
     _pooled: PoolProxiedConnection | None = None
@@ -96,7 +98,7 @@ class Lane:
         try:
             job.guard.begin(connection)
             with connection.cursor() as cursor:
-                outcome.result = job.perform(cursor)
+                outcome.result = job.perform(cursor, self.buffer)
         except Exception as error:
             outcome.error = error
         outcome.seconds = perf_counter() - started

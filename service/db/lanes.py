@@ -26,6 +26,7 @@ from sqlalchemy import Engine
 
 from service.db.batch import Answer, Batch, Call, Errand
 from service.db.cancel import Abandoned, StatementGuard
+from service.db.copy import CopyBuffer
 from service.db.lane import Lane, Outcome
 from service.db.queries import Statements
 from service.domain import Search, Shape
@@ -37,7 +38,7 @@ T = TypeVar("T")
 
 LONG_SECONDS = 0.05  # after this a statement no longer holds up its like
 BATCH_ROWS = 4096  # rows that a batch is expected to bring at most
-BATCH_BYTES = 16 * 1024 * 1024
+BATCH_BYTES = 16 * 1024 * 1024  # a batch that brings more is run again call by call
 KNOWN_SHAPES = 4096
 
 
@@ -74,19 +75,24 @@ class Lanes:
         self._heavy_queue: deque[Call | Errand] = deque()
         self._depth = 0
         self._closed = False
-        self._quick = self._start("lane", settings.lanes, engine, self._quick_finished)
-        self._heavy = self._start("heavy-lane", settings.heavy_lanes, engine, self._heavy_finished)
+        self._quick = self._start("lane", settings.lanes, engine, BATCH_BYTES, self._quick_finished)
+        # More than an answer may have, so that the limit on it, which counts what is written, is what cuts it.
+        budget = 2 * settings.max_response_bytes
+        self._heavy = self._start("heavy-lane", settings.heavy_lanes, engine, budget, self._heavy_finished)
         self._all = (*self._quick, *self._heavy)
         metrics.lane_depth.set_function(lambda: self._depth)
 
     def _start(
-        self, name: str, count: int, engine: Engine, finished: Callable[[Lane, Any, Outcome], None]
+        self, name: str, count: int, engine: Engine, budget: int, finished: Callable[[Lane, Any, Outcome], None]
     ) -> list[Lane]:
         def report(lane: Lane, job: Any, outcome: Outcome) -> None:
             self._loop.call_soon_threadsafe(finished, lane, job, outcome)
 
         timeout = self._settings.pool_timeout
-        lanes = [Lane(f"{name}-{number}", engine, self._metrics, timeout, report) for number in range(count)]
+        lanes = [
+            Lane(f"{name}-{number}", engine, self._metrics, timeout, CopyBuffer(budget), report)
+            for number in range(count)
+        ]
         for lane in lanes:
             lane.start()
         return lanes
@@ -157,8 +163,7 @@ class Lanes:
         while traffic.waiting and self._may_run(traffic):
             calls = self._take(traffic)
             if calls:
-                budget = self._settings.max_response_bytes if len(calls) == 1 else BATCH_BYTES
-                batch = self._batch(calls, budget)
+                batch = self._batch(calls)
                 traffic.running += 1
                 self._quick.pop().give(batch)
                 self._loop.call_later(LONG_SECONDS, self._runs_long, traffic, batch)
@@ -192,13 +197,13 @@ class Lanes:
             traffic.long -= 1
         else:
             traffic.running -= 1
-        self._settle(batch, outcome)
-        if outcome.error is None:
-            traffic.note_rows(sum(len(answer.messages) for answer in outcome.result) / len(batch.calls))
+        # First what waits: PostgreSQL works on it while the answers are made of what it sent.
         for waiting in list(self._queue):
             if not self._quick:
                 break
             self._dispatch(waiting)
+        rows = self._settle(batch, outcome)
+        traffic.note_rows(rows / len(batch.calls))
 
     # Heavy calls and errands: a statement each.
 
@@ -213,7 +218,7 @@ class Lanes:
                 self._heavy.pop().give(self._alone(waiting) if isinstance(waiting, Call) else waiting)
 
     def _alone(self, call: Call) -> Batch:
-        return self._batch([call], self._settings.max_response_bytes)
+        return self._batch([call])
 
     def _heavy_finished(self, lane: Lane, job: Batch | Errand, outcome: Outcome) -> None:
         self._heavy.append(lane)
@@ -227,19 +232,21 @@ class Lanes:
 
     # Both.
 
-    def _batch(self, calls: list[Call], budget: int) -> Batch:
+    def _batch(self, calls: list[Call]) -> Batch:
         now = perf_counter()
         for call in calls:
             self._metrics.lane_wait.observe(now - call.since)
         self._metrics.batch_size.observe(len(calls))
-        return Batch(self._statements[calls[0].search.shape], calls, budget)
+        return Batch(self._statements[calls[0].search.shape], calls)
 
-    def _settle(self, batch: Batch, outcome: Outcome) -> None:
-        """Hands each caller what is its own; what failed together is run again apart."""
+    def _settle(self, batch: Batch, outcome: Outcome) -> int:
+        """Hands each caller its own rows, and says how many there were; what failed together is run again apart."""
         batch.running = False
         self._metrics.query.labels(batch.shape.name, batch.shape.layer).observe(outcome.seconds)
+        rows = 0
         if outcome.error is None:
-            for call, answer in zip(batch.calls, outcome.result, strict=True):
+            for call, answer in zip(batch.calls, batch.answers(outcome.result), strict=True):
+                rows += len(answer.rows)
                 _succeed(call.future, answer)
         elif len(batch.calls) == 1 or outcome.fatal:
             for call in batch.calls:
@@ -247,6 +254,7 @@ class Lanes:
         elif not isinstance(outcome.error, Abandoned):
             self._heavy_queue.extend(batch.calls)
             self._dispatch_heavy()
+        return rows
 
     def _abandon(self, batch: Batch) -> None:
         batch.waiting -= 1

@@ -275,7 +275,13 @@ def _columns(layer: Layer, shape: Shape, probe: FromClause) -> tuple[Column, ...
         distance = _distance(layer, shape, probe)
         columns.append(Column("distance", distance, Field(Wire.FLOAT64, nullable=False)))
     if shape.output.view is not View.NONE:
-        columns.append(Column("geometry", geometry_output(layer, shape.output), Field(Wire.BYTES)))
+        columns.append(
+            Column(
+                "geometry",
+                geometry_output(layer, shape.output),
+                Field(Wire.BYTES, bool(getattr(layer.geometry, "nullable", True))),
+            )
+        )
     names = layer.stored if shape.output.properties is None else shape.output.properties
     return (*columns, *(_property(layer.properties[name]) for name in names))
 

@@ -1,6 +1,7 @@
 """Every call has an id: the caller's own, or one that is made here. It comes back as trailing metadata."""
 
 import re
+from collections.abc import Mapping
 from itertools import count
 from secrets import token_hex
 
@@ -25,7 +26,6 @@ class RequestIds:
 
     @staticmethod
     def _given(call: Call) -> str | None:
-        for key, value in call.context.invocation_metadata() or ():
-            if key == HEADER and isinstance(value, str) and _ACCEPTABLE(value):
-                return value
-        return None
+        given: Mapping[str, str | bytes] = dict(call.context.invocation_metadata() or ())
+        value = given.get(HEADER)
+        return value if isinstance(value, str) and _ACCEPTABLE(value) else None

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.conftest import NewDatabase
+
 ROOT = Path(__file__).parents[2]
 CLIENT_PROGRAM = """
 from google.type import latlng_pb2
@@ -148,15 +150,12 @@ def test_migrations_and_demo_data_come_with_the_wheel(server: Environment) -> No
     assert demo == str(Path(module).parent / "_demo")
 
 
-def test_an_installed_server_migrates_and_loads_a_database(server: Environment, postgres_url: str) -> None:
-    program = "import sys, service.migrations as m, service.demo as d; m.upgrade(sys.argv[1]); print(d.load(sys.argv[1]))"
-    assert "facilities" in server.run("python", "-I", "-c", program, postgres_url)
-
-
-@pytest.fixture
-def postgres_url(new_database) -> Iterable[str]:  # type: ignore[no-untyped-def]
-    with new_database("template1") as url:
-        yield url
+def test_an_installed_server_migrates_and_loads_a_database(server: Environment, new_database: NewDatabase) -> None:
+    program = (
+        "import sys, service.migrations as m, service.demo as d; m.upgrade(sys.argv[1]); print(d.load(sys.argv[1]))"
+    )
+    with new_database(template="template1") as url:
+        assert "facilities" in server.run("python", "-I", "-c", program, url)
 
 
 @pytest.mark.parametrize("unwanted", ["tests/", "benchmarks/", "k8s/", "alembic/", "generated/", ".pyc", "conftest"])

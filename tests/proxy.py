@@ -1,0 +1,109 @@
+"""A TCP proxy that can do what networks do: swallow, forget, refuse."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
+
+Mode = Literal["relay", "swallow", "forget"]
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing answers with a reset
+
+
+class Proxy:
+    """Stands before the database at a URL; `url` is the one to use instead.
+
+    `mode` says what becomes of bytes: relayed; swallowed without a word, as by a network that is cut (new connections
+    are taken, and nothing is said on them); or answered by a reset, as by a firewall that forgot the connection.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        assert parts.hostname
+        assert parts.port
+        self._target = (parts.hostname, parts.port)
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self.url = urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{self.port}"))
+        self.mode: Mode = "relay"
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="proxy")
+
+    def listen(self) -> None:
+        """Until then connections are refused."""
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(5)
+
+    def cut_all(self) -> None:
+        """Ends the connections that there are, by a reset."""
+        asyncio.run_coroutine_threadsafe(self._cut_all(), self._loop).result(5)
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop).result(5)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(5)
+        self._socket.close()
+        self._loop.close()
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._connected, sock=self._socket)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            _reset(writer)
+            return
+        self._writers |= {writer, upstream_writer}
+        await asyncio.gather(self._pump(reader, upstream_writer, writer), self._pump(upstream_reader, writer, writer))
+        self._writers -= {writer, upstream_writer}
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: asyncio.StreamWriter
+    ) -> None:
+        try:
+            while data := await reader.read(65536):
+                if self.mode == "forget":
+                    _reset(client)
+                elif self.mode == "relay":
+                    writer.write(data)
+                    await writer.drain()
+        except OSError:
+            _reset(client)
+        finally:
+            writer.close()
+
+    async def _cut_all(self) -> None:
+        for writer in list(self._writers):
+            _reset(writer)
+
+    async def _shut_down(self) -> None:
+        self._server.close()
+        await self._cut_all()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=2)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    connection = writer.get_extra_info("socket")
+    if connection is not None and connection.fileno() >= 0:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    writer.transport.abort()
+
+
+@contextmanager
+def proxied(url: str, *, listening: bool = True) -> Iterator[Proxy]:
+    proxy = Proxy(url)
+    try:
+        if listening:
+            proxy.listen()
+        yield proxy
+    finally:
+        proxy.close()
