@@ -1,6 +1,7 @@
 """SearchNearest against distances worked out by GeographicLib, the haversine formula and GEOS."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ DUPLICATES = [key for key, place in enumerate(NAMED, 1) if place == (10.0, 10.0)
 
 @dataclass(frozen=True)
 class World:
+    url: str
     stub: Any
     points: Points
 
@@ -30,14 +32,14 @@ class World:
 @pytest.fixture(scope="module")
 def demo(demo_database: str) -> Iterator[World]:
     with serving(demo_database) as served:
-        yield World(served.stub, Points.of(demo_database))
+        yield World(demo_database, served.stub, Points.of(demo_database))
 
 
 @pytest.fixture(scope="module")
 def world(module_database: str) -> Iterator[World]:
     points = settle(module_database)
     with serving(module_database) as served:
-        yield World(served.stub, points)
+        yield World(module_database, served.stub, points)
 
 
 def is_nearest(
@@ -107,6 +109,40 @@ def test_the_ends_of_the_map_are_no_ends(world: World, center: tuple[float, floa
     found = ranked(world.stub, nearest("facilities", point(*center), model), 12)
 
     assert is_nearest(found, world.points, model, center, 12)
+
+
+@pytest.mark.parametrize(
+    "place", [(13.0, 50.3), (0.0, 51.5), (0.0, 0.0), (77.1, 0.0), (90.0, -33.0), (-90.0, 0.0), (180.0, -41.0)]
+)
+@pytest.mark.parametrize("apart", [1e-16, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9, 1e-7])
+def test_a_feature_all_but_at_the_probe_is_found(world: World, place: tuple[float, float], apart: float) -> None:
+    """Where PostGIS's index and its distances disagree by a rounding error."""
+    beside = (place[0] - apart, place[1] - apart)
+    with extra(world, beside) as key:
+        found = ranked(world.stub, nearest("facilities", point(*place)), 1 + NAMED.count(place))
+
+    assert key in dict(found)
+    assert dict(found)[key] == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.parametrize("probe", ["POINT (180 -47)", "POLYGON ((170 -48, 180 -48, 180 -46, 170 -46, 170 -48))"])
+def test_a_feature_on_the_antimeridian_is_found_from_its_other_side(world: World, probe: str) -> None:
+    with extra(world, (-180.0, -47.0)) as key:
+        assert ranked(world.stub, nearest("facilities", shape(probe)), 1) == [(key, 0.0)]
+
+
+@contextmanager
+def extra(world: World, place: tuple[float, float]) -> Iterator[int]:
+    """The key of a feature that is there for a while."""
+    insert = (
+        "INSERT INTO facilities (name, kind, location) VALUES ('extra', 'x', ST_SetSRID(ST_MakePoint(%s, %s), 4326))"
+        " RETURNING id"
+    )
+    ((key,),) = fetch(world.url, insert, *place)
+    try:
+        yield key
+    finally:
+        fetch(world.url, "DELETE FROM facilities WHERE id = %s", key)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -10,7 +10,7 @@ import pytest
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from tests.oracle import SPHERE, SPHEROID, Outline, Points, disordered, fetch, geometries, surrounds
+from tests.oracle import SPHERE, SPHEROID, Outline, Points, disordered, geometries, surrounds
 from tests.searches import MODELS, box, point, radius, shape, within
 from tests.servers import serving
 from tests.world import NAMED, scattered, settle
@@ -253,12 +253,8 @@ def assert_between(found: list[tuple[int, float]], points: Points, lower: Any, u
     assert found
 
 
-def test_a_feature_may_appear_while_nobody_asks(module_database: str, world: World) -> None:
-    (key,) = fetch(
-        module_database,
-        "INSERT INTO facilities (name, kind, location) VALUES ('new', 'x', 'SRID=4326;POINT(0 -45)') RETURNING id",
-    )[0]
-    try:
-        assert (key, 0.0) in within(world.stub, radius("facilities", point(0, -45), 0))
-    finally:
-        fetch(module_database, "DELETE FROM facilities WHERE id = %s", key)
+@pytest.mark.parametrize("side", [180.0, -180.0])
+def test_radius_0_reaches_over_the_antimeridian(world: World, side: float) -> None:
+    both = [key for key, place in enumerate(NAMED, 1) if place[1] == 10.0 and abs(place[0]) == 180]
+
+    assert within(world.stub, radius("facilities", point(side, 10), 0)) == [(key, 0.0) for key in both]
