@@ -11,10 +11,11 @@ setup:  ## Install what is missing: PostgreSQL with PostGIS, the virtual environ
 	@scripts/system-packages
 	@scripts/virtual-environment
 
-tools:  ## Install grpcurl where Go is and buf where npm is, into .local
+tools:  ## Install grpcurl and kustomize where Go is, and buf where npm is, into .local
 	@scripts/tools
 
-run: setup tools  ## Serve the demo on :50051; SPATIAL_DATABASE_URL names another database than the private one
+run: setup  ## Serve the demo on :50051; SPATIAL_DATABASE_URL names another database than the private one
+	@scripts/tools grpcurl
 	@exec $(BIN)/spatial serve --embedded .local --demo
 
 query:  ## Ask the running service one question

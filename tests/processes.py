@@ -1,0 +1,82 @@
+"""The `spatial` command as a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from grpc import Channel
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+ROOT = Path(__file__).parents[1]
+SPATIAL = Path(sys.executable).parent / "spatial"
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """This process's, with these settings and no others of ours."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SPATIAL_")}
+    return {**inherited, **{f"SPATIAL_{name.upper()}": value for name, value in settings.items()}}
+
+
+def spatial(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command to its end."""
+    return subprocess.run(
+        [SPATIAL, *arguments], env=environment(**settings), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@dataclass
+class Serving:
+    """`spatial serve`, and the lines that it logged."""
+
+    process: subprocess.Popen[str]
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    _listening: Event = field(default_factory=Event)
+
+    def read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self.lines.append(json.loads(line))
+            if self.lines[-1]["message"] == "serving":
+                self._listening.set()
+        self._listening.set()
+
+    @property
+    def address(self) -> str:
+        assert self._listening.wait(30)
+        (line,) = [line for line in self.lines if line["message"] == "serving"]
+        return f"127.0.0.1:{line['port']}"
+
+    def messages(self) -> list[str]:
+        return [line["message"] for line in self.lines]
+
+
+@contextmanager
+def spatial_serve(**settings: str) -> Iterator[Serving]:
+    ports = {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0", "health_interval": "0.1"}
+    process = subprocess.Popen(
+        [SPATIAL, "serve"], env=environment(**{**ports, **settings}), stderr=subprocess.PIPE, text=True
+    )
+    serving = Serving(process)
+    reader = Thread(target=serving.read)
+    reader.start()
+    try:
+        yield serving
+    finally:
+        process.kill()
+        process.wait(10)
+        reader.join(10)
+        assert process.stderr
+        process.stderr.close()
+
+
+def health(channel: Channel, service: str = "") -> str:
+    request = health_pb2.HealthCheckRequest(service=service)
+    answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=10, wait_for_ready=True)
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
