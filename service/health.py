@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health_aio
-from sqlalchemy import Engine, NullPool, create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from service import migrations
@@ -82,7 +82,9 @@ def _engine(url: str, settings: Settings) -> Engine:
     timeout = round(max(1.0, settings.health_interval) * 2000)
     return create_engine(
         database_url(url),
-        poolclass=NullPool,
+        pool_size=1,
+        max_overflow=0,
+        pool_pre_ping=True,
         isolation_level="AUTOCOMMIT",
         connect_args={
             "connect_timeout": settings.connect_timeout,

@@ -65,6 +65,8 @@ def read_engine(settings: Settings, url: str, metrics: Metrics) -> Engine:
 
 def _count(engine: Engine, name: str, metrics: Metrics) -> None:
     connects, invalidations = metrics.connects.labels(name), metrics.invalidations.labels(name)
+    metrics.checkout.labels(name)
+    metrics.pool_timeouts.labels(name)
     event.listen(engine, "connect", lambda *_: connects.inc())
     event.listen(engine, "invalidate", lambda *_: invalidations.inc())
     pool = engine.pool

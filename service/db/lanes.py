@@ -26,11 +26,12 @@ from sqlalchemy import Engine
 
 from service.db.batch import Answer, Batch, Call, Errand
 from service.db.cancel import Abandoned, StatementGuard
-from service.db.copy import CopyBuffer
+from service.db.copy import Copied, CopyBuffer
+from service.db.errors import translated
 from service.db.lane import Lane, Outcome
 from service.db.queries import Statements
 from service.domain import Search, Shape
-from service.errors import Reason, ResourceExhausted, SpatialError, Unavailable
+from service.errors import DeadlineExceeded, Reason, ResourceExhausted, SpatialError, Unavailable
 from service.observability.metrics import Metrics
 from service.settings import Settings
 
@@ -138,7 +139,7 @@ class Lanes:
         if self._closed:
             raise _shutting_down()
         if self._depth >= self._settings.lane_queue:
-            self._metrics.rejected.labels("lane_queue").inc()
+            self._metrics.rejected.labels("overloaded").inc()
             raise ResourceExhausted(Reason.OVERLOADED, "too many calls are waiting already", retry_after=0.5)
         self._depth += 1
 
@@ -243,18 +244,32 @@ class Lanes:
         """Hands each caller its own rows, and says how many there were; what failed together is run again apart."""
         batch.running = False
         self._metrics.query.labels(batch.shape.name, batch.shape.layer).observe(outcome.seconds)
-        rows = 0
         if outcome.error is None:
-            for call, answer in zip(batch.calls, batch.answers(outcome.result), strict=True):
-                rows += len(answer.rows)
-                _succeed(call.future, answer)
-        elif len(batch.calls) == 1 or outcome.fatal:
-            for call in batch.calls:
-                _fail(call.future, outcome.error)
+            return self._deliver(batch, outcome.result)
+        if len(batch.calls) == 1 or outcome.fatal:
+            self._refuse(batch, outcome.error)
         elif not isinstance(outcome.error, Abandoned):
             self._heavy_queue.extend(batch.calls)
             self._dispatch_heavy()
-        return rows
+        return 0
+
+    def _deliver(self, batch: Batch, copied: Copied) -> int:
+        try:
+            answers = batch.answers(copied)
+        except Exception as error:  # whatever it is, nobody may be left waiting
+            self._refuse(batch, translated(error))
+            return 0
+        for call, answer in zip(batch.calls, answers, strict=True):
+            _succeed(call.future, answer)
+        return sum(len(answer.rows) for answer in answers)
+
+    def _refuse(self, batch: Batch, error: Exception) -> None:
+        if isinstance(error, DeadlineExceeded):
+            self._metrics.cancelled.labels("statement_timeout").inc()
+        if isinstance(error, ResourceExhausted):
+            self._metrics.rejected.labels(error.reason.lower()).inc(len(batch.calls))
+        for call in batch.calls:
+            _fail(call.future, error)
 
     def _abandon(self, batch: Batch) -> None:
         batch.waiting -= 1

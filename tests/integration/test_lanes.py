@@ -350,7 +350,7 @@ async def test_more_calls_than_may_wait_are_refused_and_told_when_to_come_back(d
         refused = [answer for answer in answers if isinstance(answer, ResourceExhausted)]
         assert len(refused) == 6  # the blocker and nine more are let in
         assert {(error.reason, error.retry_after) for error in refused} == {("OVERLOADED", 0.5)}
-        assert lanes.sample("spatial_requests_rejected_total", reason="lane_queue") == 6
+        assert lanes.sample("spatial_requests_rejected_total", reason="overloaded") == 6
 
 
 async def test_a_full_pool_is_refused_quickly(database: str) -> None:
@@ -362,6 +362,7 @@ async def test_a_full_pool_is_refused_quickly(database: str) -> None:
         assert 0.2 <= time.monotonic() - started < 1.0
         assert (caught.value.reason, caught.value.retry_after) == ("POOL_EXHAUSTED", 0.2)
         assert lanes.sample("spatial_pool_timeouts_total", pool="read") == 1
+        assert lanes.sample("spatial_requests_rejected_total", reason="pool_exhausted") == 1
         for connection in held:
             connection.close()
         assert await lanes.ids(lookup(QUICK)) == [QUICK]
@@ -383,6 +384,7 @@ async def test_the_servers_own_limit_on_a_statement_is_told_from_a_cancellation(
         with pytest.raises(DeadlineExceeded) as caught:
             await lanes.ids(lookup(SLEEPY, slow=True))
         assert caught.value.reason == "STATEMENT_TIMEOUT"
+        assert lanes.sample("spatial_statements_cancelled_total", cause="statement_timeout") == 1
         assert await lanes.ids(lookup(QUICK)) == [QUICK]
 
 
