@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     """Memory for each sort or hash of a statement."""
     random_page_cost: Annotated[float, Field(gt=0)] = 1.1
     """The planner's price of a random read; 4 is for spinning disks."""
+    jit: bool = False
+    """Whether PostgreSQL may compile statements; short ones are done before they are compiled."""
     application_name: str = "spatial-service"
     """How the service's sessions are called in pg_stat_activity."""
 

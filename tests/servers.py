@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 from urllib.request import urlopen
 
 import grpc
@@ -100,7 +100,7 @@ class Refusal:
 
 def refusal(error: grpc.RpcError) -> Refusal:
     """The details that come with an error; fails where they are missing."""
-    trailing: dict[str, Any] = {each.key: each.value for each in error.trailing_metadata() or ()}
+    trailing: dict[str, Any] = dict(cast(Any, error.trailing_metadata() or ()))
     status = status_pb2.Status.FromString(trailing["grpc-status-details-bin"])
     details = {each.TypeName(): each for each in status.details}
     info = _unpacked(details["google.rpc.ErrorInfo"], error_details_pb2.ErrorInfo())

@@ -24,8 +24,8 @@ def session_settings(settings: Settings) -> dict[str, str]:
         "idle_in_transaction_session_timeout": _milliseconds(settings.idle_in_transaction_timeout),
         "work_mem": settings.work_mem,
         "random_page_cost": str(settings.random_page_cost),
-        # A short statement is done before it is compiled, and its workers are cores that other calls want.
-        "jit": "off",
+        "jit": "on" if settings.jit else "off",
+        # The workers of a parallel plan are cores that other calls want.
         "max_parallel_workers_per_gather": "0",
         "client_encoding": "UTF8",
         "TimeZone": "UTC",

@@ -12,9 +12,9 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 HEADER = "x-request-id"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Method:
-    """What is known of an RPC before it is called. `type` is gRPC's word for its kind: unary, server_stream, …"""
+    """What is known of an RPC before it is called, one object each. `type` is gRPC's word: unary, server_stream, …"""
 
     service: str
     name: str
@@ -22,7 +22,7 @@ class Method:
 
 
 class Call:
-    __slots__ = ("code", "context", "error", "method", "received", "request_id", "sent", "started")
+    __slots__ = ("code", "context", "error", "known_to", "method", "received", "request_id", "sent", "started")
 
     def __init__(self, method: Method, context: Context) -> None:
         self.method = method
@@ -33,10 +33,11 @@ class Call:
         self.received = 0
         self.code = grpc.StatusCode.OK
         self.error: BaseException | None = None
+        self.known_to = 0  # how many observers were told that it began
 
 
 class Observer(Protocol):
-    """Is told of every call when it begins and when it has ended; `started` may refuse it by raising."""
+    """Is told of every call when it begins, and may refuse it by raising; then of its end, if it was let in."""
 
     def started(self, call: Call) -> None: ...
 

@@ -106,9 +106,15 @@ class _Served:
         if error is not None:
             call.error = error
             call.code = code_of(call, error)
-        for observer in reversed(self._observers):
+        for observer in reversed(self._observers[: call.known_to]):
             observer.ended(call)
         return isinstance(error, Exception) and not isinstance(error, AbortError)
+
+
+def _begin(call: Call, observers: tuple[Observer, ...]) -> None:
+    for observer in observers:
+        observer.started(call)
+        call.known_to += 1
 
 
 def _awaited(
@@ -119,8 +125,7 @@ def _awaited(
 
     async def handle(request: Any, context: Context) -> Any:
         with _Served(method, context, observers) as call:
-            for observer in observers:
-                observer.started(call)
+            _begin(call, observers)
             response = await behaviour(received(request, call), context)
             call.sent = 1
             return response
@@ -137,8 +142,7 @@ def _streamed(
 
     async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
         with _Served(method, context, observers) as call:
-            for observer in observers:
-                observer.started(call)
+            _begin(call, observers)
             async for response in behaviour(received(request, call), context):
                 call.sent += 1
                 yield response

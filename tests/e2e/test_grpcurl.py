@@ -92,7 +92,7 @@ def test_a_radius_search_with_wkt_output(grpcurl: Grpcurl) -> None:
         assert feature["geometry"]["wkt"].startswith("POINT(-7")
         assert feature["geometry"]["srid"] == 4326
         assert set(feature["properties"]) == {"name", "kind"}
-    distances = [feature["distanceMeters"] for feature in features]
+    distances = [feature["distance_meters"] for feature in features]
     assert distances == sorted(distances)
     assert distances[-1] <= 2000
 
@@ -127,7 +127,7 @@ def test_each_version_of_reflection_serves_alone(grpcurl: Grpcurl, version: str)
     """Asked by hand, since grpcurl takes v1 wherever there is v1."""
     request = {"list_services": "*"}
     method = f"grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
-    services = answer(grpcurl(method, data=request))["listServicesResponse"]["service"]
+    services = answer(grpcurl(method, data=request))["list_services_response"]["service"]
     assert {"name": "spatial.v1.SpatialService"} in services
     assert {"name": f"grpc.reflection.{version}.ServerReflection"} in services
 
@@ -147,7 +147,7 @@ def test_an_error_comes_with_its_details(grpcurl: Grpcurl) -> None:
         "spatial.v1",
     )
     assert bad_request["@type"] == "type.googleapis.com/google.rpc.BadRequest"
-    assert [violation["field"] for violation in bad_request["fieldViolations"]] == ["query.radius_meters"]
+    assert [violation["field"] for violation in bad_request["field_violations"]] == ["query.radius_meters"]
 
 
 def test_an_error_is_readable_as_text(grpcurl: Grpcurl) -> None:

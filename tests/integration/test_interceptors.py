@@ -1,0 +1,164 @@
+"""What happens around a call happens for all four kinds of RPC, whoever wrote the handler and however it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+
+from service.errors import InvalidArgument, NotFound, Reason, ResourceExhausted
+from service.interceptors.call import Call
+from service.interceptors.chain import Registrar
+from service.interceptors.request_id import RequestIds
+from tests.servers import refusal
+
+SERVICE = "test.Kinds"
+KINDS = ("Unary", "ServerStream", "ClientStream", "BidiStream")
+ERRORS = {
+    b"not found": NotFound(Reason.LAYER_NOT_FOUND, "no such layer", metadata={"layer": "x"}),
+    b"invalid": InvalidArgument(Reason.REQUIRED, "must be set", field="query"),
+    b"exhausted": ResourceExhausted(Reason.OVERLOADED, "later", retry_after=0.25),
+    b"bug": ZeroDivisionError("a secret of ours"),
+}
+
+
+@dataclass
+class Witness:
+    """An observer that remembers what it was told; `refuse` is raised when a call begins."""
+
+    refuse: Exception | None = None
+    begun: list[str] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def started(self, call: Call) -> None:
+        self.begun.append(call.method.name)
+        if self.refuse:
+            raise self.refuse
+
+    def ended(self, call: Call) -> None:
+        self.calls.append(call)
+        self.over.set()
+
+
+class Handlers:
+    """One handler of each kind: answers what it is sent, or raises the error of that name."""
+
+    async def unary(self, request: bytes, context: Any) -> bytes:
+        return self.answer(request)
+
+    async def server_stream(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        yield b"first"
+        if request == b"wait":
+            await asyncio.Event().wait()
+        yield self.answer(request)
+
+    async def client_stream(self, requests: AsyncIterator[bytes], context: Any) -> bytes:
+        return b",".join([self.answer(request) async for request in requests])
+
+    async def bidi_stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for request in requests:
+            yield self.answer(request)
+
+    def answer(self, request: bytes) -> bytes:
+        if request in ERRORS:
+            raise ERRORS[request]
+        return request
+
+
+@asynccontextmanager
+async def served(*observers: Any) -> AsyncIterator[Any]:
+    server = grpc.aio.server()
+    handlers = Handlers()
+    methods: dict[str, Any] = {
+        "Unary": grpc.unary_unary_rpc_method_handler(handlers.unary),
+        "ServerStream": grpc.unary_stream_rpc_method_handler(handlers.server_stream),
+        "ClientStream": grpc.stream_unary_rpc_method_handler(handlers.client_stream),
+        "BidiStream": grpc.stream_stream_rpc_method_handler(handlers.bidi_stream),
+    }
+    Registrar(server, [RequestIds(), *observers]).add_registered_method_handlers(SERVICE, methods)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel
+    await server.stop(None)
+
+
+async def call(channel: Any, kind: str, *messages: bytes) -> list[bytes]:
+    path = f"/{SERVICE}/{kind}"
+    if kind == "Unary":
+        return [await channel.unary_unary(path)(messages[0])]
+    if kind == "ServerStream":
+        return [answer async for answer in channel.unary_stream(path)(messages[0])]
+    if kind == "ClientStream":
+        return [await channel.stream_unary(path)(iter(messages))]
+    return [answer async for answer in channel.stream_stream(path)(iter(messages))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("message", "code", "reason", "fields", "retry"),
+    [
+        (b"not found", "NOT_FOUND", "LAYER_NOT_FOUND", (), None),
+        (b"invalid", "INVALID_ARGUMENT", "REQUIRED", ("query",), None),
+        (b"exhausted", "RESOURCE_EXHAUSTED", "OVERLOADED", (), 0.25),
+        (b"bug", "INTERNAL", "INTERNAL", (), None),
+    ],
+)
+async def test_an_error_becomes_a_status_with_details(
+    kind: str, message: bytes, code: str, reason: str, fields: tuple[str, ...], retry: float | None
+) -> None:
+    witness = Witness()
+    async with served(witness) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(channel, kind, message)
+    seen = refusal(caught.value)
+    assert (seen.code, seen.reason, seen.fields, seen.retry_seconds) == (code, reason, fields, retry)
+    assert "secret" not in seen.message
+    assert seen.request_id
+    assert [each.code.name for each in witness.calls] == [code]
+
+
+@pytest.mark.parametrize(
+    ("kind", "messages", "received", "sent"),
+    [
+        ("Unary", [b"a"], 1, 1),
+        ("ServerStream", [b"a"], 1, 2),
+        ("ClientStream", [b"a", b"b", b"c"], 3, 1),
+        ("BidiStream", [b"a", b"b", b"c"], 3, 3),
+    ],
+)
+async def test_messages_are_counted_both_ways(kind: str, messages: list[bytes], received: int, sent: int) -> None:
+    witness = Witness()
+    async with served(witness) as channel:
+        await call(channel, kind, *messages)
+    (ended,) = witness.calls
+    assert (ended.received, ended.sent, ended.code) == (received, sent, grpc.StatusCode.OK)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_refusal_ends_the_call_and_only_those_who_were_told_of_it_hear_of_its_end(kind: str) -> None:
+    before = Witness()
+    gate = Witness(refuse=ResourceExhausted(Reason.OVERLOADED, "no room", retry_after=1.0))
+    behind = Witness()
+    async with served(before, gate, behind) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(channel, kind, b"a")
+    assert refusal(caught.value).reason == "OVERLOADED"
+    assert (before.begun, len(before.calls)) == ([kind], 1)
+    assert (gate.begun, len(gate.calls)) == ([kind], 0)
+    assert (behind.begun, len(behind.calls)) == ([], 0)
+
+
+async def test_a_cancelled_stream_ends_as_cancelled() -> None:
+    witness = Witness()
+    async with served(witness) as channel:
+        stream = channel.unary_stream(f"/{SERVICE}/ServerStream")(b"wait")
+        assert await stream.read() == b"first"
+        stream.cancel()
+        async with asyncio.timeout(5):
+            await witness.over.wait()
+    assert [each.code for each in witness.calls] == [grpc.StatusCode.CANCELLED]
