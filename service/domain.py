@@ -1,14 +1,14 @@
 """Questions and answers as values. No I/O, and nothing of gRPC or SQL."""
 
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from enum import Enum, StrEnum
 from typing import NamedTuple
 
 Key = int | str
 Argument = str | float | int | None
 
 
-class Predicate(IntEnum):
+class Predicate(Enum):
     """Read as *feature PREDICATE probe*; the numbers are the contract's."""
 
     INTERSECTS = 1
@@ -22,20 +22,20 @@ class Predicate(IntEnum):
     EQUALS = 9
 
 
-class DistanceModel(IntEnum):
+class DistanceModel(Enum):
     SPHEROID = 1
     SPHERE = 2
     PLANAR = 3
 
 
-class View(IntEnum):
+class View(Enum):
     FULL = 1
     NONE = 2
     CENTROID = 3
     BBOX = 4
 
 
-class Encoding(IntEnum):
+class Encoding(Enum):
     WKB = 1
     WKT = 2
     GEOJSON = 3

@@ -2,8 +2,8 @@
 
 import asyncio
 import platform
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -19,7 +19,7 @@ from service.codec.geometry import GeometryLimits, ProbeReader
 from service.codec.questions import QuestionReader
 from service.codec.requests import RequestReader
 from service.codec.responses import ResponseWriter
-from service.db.engine import read_engine
+from service.db.engine import control_engine, read_engine
 from service.db.lanes import Lanes
 from service.db.queries import Statements
 from service.health import Readiness
@@ -60,8 +60,22 @@ class Server:
         deadline = asyncio.get_running_loop().time() + grace - CUT_SECONDS
         stopping = asyncio.create_task(self._grpc.stop(grace))
         finished = await self._running.finish(deadline)
+        # What may run for ever, a watch of health for one, need not be waited for.
+        await self._grpc.stop(None)
         await stopping
         return finished
+
+
+class CannotListen(Exception):
+    """An address is taken, or not ours."""
+
+
+@contextmanager
+def listening_on(address: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
+        raise CannotListen(f"cannot listen on {address}: {error}") from error
 
 
 @asynccontextmanager
@@ -72,8 +86,10 @@ async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
         catalog = Catalog(shipped_layers())
         engine = read_engine(settings, url, metrics)
         stack.callback(engine.dispose)
+        control = control_engine(settings, url)
+        stack.callback(control.dispose)
         statements = Statements(catalog)
-        lanes = Lanes(engine, statements, settings, metrics)
+        lanes = Lanes(engine, control, statements, settings, metrics)
         stack.push_async_callback(lanes.close)
 
         limits = GeometryLimits(settings.max_request_bytes, settings.max_vertices, settings.max_geometry_depth)
@@ -97,15 +113,16 @@ async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
         for method in registrar.methods:
             call_metrics.expect(method)
 
-        readiness = Readiness(health, [spatial.SERVICE.full_name], url, settings)
+        readiness = Readiness(health, [spatial.SERVICE.full_name], control, settings.health_interval)
         await readiness.start()
-        stack.push_async_callback(readiness.drain)
-        port = server.add_insecure_port(settings.listen)
+        stack.push_async_callback(readiness.close)
+        with listening_on(settings.listen):
+            port = server.add_insecure_port(settings.listen)
         await server.start()
         stack.push_async_callback(server.stop, None)
-        status = stack.enter_context(
-            StatusServer(settings.metrics_listen, metrics.registry, _status(catalog, readiness))
-        )
+        with listening_on(settings.metrics_listen):
+            pages = StatusServer(settings.metrics_listen, metrics.registry, _status(catalog, readiness))
+        status = stack.enter_context(pages)
         yield Server(port, status.port, catalog, metrics, server, readiness, running)
 
 

@@ -1,4 +1,4 @@
-"""Sessions printed in a document: ```console blocks, whose lines after `$ ` are typed and whose other lines are printed.
+"""Sessions printed in a document: ```console blocks. Lines after `$ ` are typed, the others are printed.
 
 A command goes on for as long as its line ends with a backslash or its quotes are open. In what is printed, a line of
 `…` (or `...`) stands for any lines, and within a line `…` for anything. Without output, a command is only run.

@@ -30,6 +30,7 @@ class Proxy:
         self.port = self._socket.getsockname()[1]
         self.url = urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{self.port}"))
         self.mode: Mode = "relay"
+        self.accepted = 0  # connections, so far
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="proxy")
@@ -55,6 +56,7 @@ class Proxy:
         self._server = await asyncio.start_server(self._connected, sock=self._socket)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
         try:
             upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
         except OSError:

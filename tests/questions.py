@@ -2,14 +2,15 @@
 
 from google.type.latlng_pb2 import LatLng
 
-from tests.situations import fetch
 from spatial.v1 import geometry_pb2, query_pb2
+from tests.situations import fetch
 
 ROWS = """
 INSERT INTO facilities (name, kind, location)
 SELECT 'Facility ' || n, 'test', ST_SetSRID(ST_MakePoint(n * 0.01, 0), 4326) FROM generate_series(0, 99) n;
 INSERT INTO zones (code, name, category, boundary)
-SELECT 'Z' || n, 'Zone ' || n, 'test', ST_Multi(ST_MakeEnvelope(n, 10, n + 0.9, 10.9, 4326)) FROM generate_series(0, 9) n;
+SELECT 'Z' || n, 'Zone ' || n, 'test',
+  ST_Multi(ST_MakeEnvelope(n, 10, n + 0.9, 10.9, 4326)) FROM generate_series(0, 9) n;
 INSERT INTO districts (name, boundary) VALUES ('Old Town', ST_Multi(ST_MakeEnvelope(0, 0, 1, 1, 4326)));
 INSERT INTO parcels (number, name, land_use, district_id, boundary)
 SELECT n, 'Parcel ' || n, 'park', 1, ST_MakeEnvelope(n * 0.1, 0, n * 0.1 + 0.1, 0.1, 4326) FROM generate_series(0, 9) n;

@@ -65,8 +65,10 @@ def serving(url: str, **settings: Any) -> Iterator[Served]:
         server, loop, stop = ready.result(timeout=30)
         with grpc.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.max_receive_message_length", -1)]) as channel:
             yield Served(server, loop, channel)
-        loop.call_soon_threadsafe(stop.set)
     finally:
+        if ready.done() and ready.exception() is None:
+            _, loop, stop = ready.result()
+            loop.call_soon_threadsafe(stop.set)
         thread.join(timeout=30)
     assert not thread.is_alive(), "the server did not stop"
 
@@ -100,7 +102,7 @@ class Refusal:
 
 def refusal(error: grpc.RpcError) -> Refusal:
     """The details that come with an error; fails where they are missing."""
-    trailing: dict[str, Any] = dict(cast(Any, error.trailing_metadata() or ()))
+    trailing: dict[str, Any] = dict(cast("Any", error.trailing_metadata() or ()))
     status = status_pb2.Status.FromString(trailing["grpc-status-details-bin"])
     details = {each.TypeName(): each for each in status.details}
     info = _unpacked(details["google.rpc.ErrorInfo"], error_details_pb2.ErrorInfo())

@@ -1,6 +1,7 @@
 import click
 from pydantic import SecretStr
 from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from service.cli.settings import load
 from service.settings import Settings
@@ -23,5 +24,8 @@ def config(explain: bool) -> None:
 
 def _shown(value: object) -> str:
     if isinstance(value, SecretStr):
-        return make_url(value.get_secret_value()).render_as_string(hide_password=True)
+        try:
+            return make_url(value.get_secret_value()).render_as_string(hide_password=True)
+        except ArgumentError:
+            return "*** (not a URL)"
     return "" if value is None else str(value)

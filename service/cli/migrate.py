@@ -1,4 +1,6 @@
 import click
+from alembic.util import CommandError
+from sqlalchemy.exc import OperationalError
 
 from service import migrations
 from service.cli.settings import database_url, load
@@ -11,5 +13,8 @@ def migrate(revision: str) -> None:
 
     Safe to run again, and from several places at once: one works, the others wait and find nothing left to do.
     """
-    migrations.upgrade(database_url(load()), revision)
+    try:
+        migrations.upgrade(database_url(load()), revision)
+    except (CommandError, OperationalError) as error:
+        raise click.ClickException(str(error).partition("\n")[0]) from None
     click.echo(f"The schema is at {migrations.head_revision() if revision == 'head' else revision}.")

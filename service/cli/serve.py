@@ -15,7 +15,7 @@ from service import migrations
 from service.cli.settings import database_url, load
 from service.embedded import EmbeddedPostgres
 from service.observability import logs
-from service.server import Server, running_server
+from service.server import CannotListen, Server, running_server
 from service.settings import Settings
 
 log = logging.getLogger("spatial.serve")
@@ -46,7 +46,10 @@ def serve(directory: Path | None, demo: bool) -> None:
             migrations.upgrade(url)
             demo_data.load(url)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            finished = runner.run(_serve(settings, url, welcome=demo))
+            try:
+                finished = runner.run(_serve(settings, url, welcome=demo))
+            except CannotListen as error:
+                raise click.ClickException(str(error)) from None
     sys.exit(0 if finished else 1)
 
 

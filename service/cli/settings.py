@@ -2,6 +2,8 @@
 
 import click
 from pydantic import ValidationError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from service.settings import Settings
 
@@ -22,4 +24,11 @@ def database_url(settings: Settings) -> str:
             "no database: set SPATIAL_DATABASE_URL to postgresql://user:password@host:5432/database, "
             "or try `spatial serve --embedded .local --demo`"
         )
-    return settings.database_url.get_secret_value()
+    url = settings.database_url.get_secret_value()
+    try:
+        make_url(url)
+    except ArgumentError:
+        raise click.ClickException(
+            "SPATIAL_DATABASE_URL is not of the form postgresql://user:password@host:5432/database"
+        ) from None
+    return url

@@ -120,17 +120,17 @@ def _checked(data: bytes, found: Scan, srid: int, *, geodetic: bool) -> ProbeGeo
         shapes.check_edges(geometry)
     elif found.code == COLLECTION:
         geometry = shapes.disentangle(shapely.force_2d(geometry))
-        return _written(geometry, srid, found.extent)
+        return _written(geometry, srid, found)
     if found.plain:
         return ProbeGeometry(wkb_writer.hexewkb(data, srid, found.body), found.kind, found.vertices, found.extent)
-    return _written(shapely.force_2d(geometry), srid, found.extent)
+    return _written(shapely.force_2d(geometry), srid, found)
 
 
-def _written(geometry: shapely.Geometry, srid: int, extent: float) -> ProbeGeometry:
+def _written(geometry: shapely.Geometry, srid: int, found: Scan) -> ProbeGeometry:
+    """`kind` stays what the caller sent, though a collection may have become something simpler."""
     data = shapely.to_wkb(geometry, byte_order=1)
-    return ProbeGeometry(
-        wkb_writer.hexewkb(data, srid), NAMES[data[1]], int(shapely.get_num_coordinates(geometry)), extent
-    )
+    vertices = int(shapely.get_num_coordinates(geometry))
+    return ProbeGeometry(wkb_writer.hexewkb(data, srid), found.kind, vertices, found.extent)
 
 
 def _check_srid(geometry: geometry_pb2.Geometry, embedded: int | None, layer: int) -> None:

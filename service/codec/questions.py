@@ -11,7 +11,7 @@ from service.codec.fields import at
 from service.codec.geometry import ProbeGeometry, ProbeReader
 from service.domain import DistanceModel, Kind, Predicate, Question
 from service.errors import FailedPrecondition, InvalidArgument, Reason
-from spatial.v1 import geometry_pb2, query_pb2
+from spatial.v1 import query_pb2
 
 # Beyond these a search may be slow. What they miss, the lanes notice while it runs.
 HEAVY_METERS = 100_000.0
@@ -69,7 +69,7 @@ class QuestionReader:
         if not query.HasField("bbox"):
             return Question(Kind.ALL, layer.name, heavy=True)
         with at("bbox"):
-            probe = self._probes.read(geometry_pb2.Probe(bbox=query.bbox), srid=layer.srid, geodetic=False)
+            probe = self._probes.read_box(query.bbox, srid=layer.srid, geodetic=False)
         return _question(Kind.WINDOW, layer, None, probe, heavy=True)
 
     def any(self, query: query_pb2.Query) -> Question:

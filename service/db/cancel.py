@@ -3,6 +3,9 @@
 from threading import Lock
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+from sqlalchemy import Engine, text
+
+_CANCEL = text("SELECT pg_cancel_backend(:pid)")
 
 
 class Abandoned(Exception):
@@ -18,7 +21,7 @@ class StatementGuard:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._connection: Connection | None = None
+        self._backend: int | None = None
         self._cancelled = False
         self._sent = False
 
@@ -26,22 +29,23 @@ class StatementGuard:
         with self._lock:
             if self._cancelled:
                 raise Abandoned
-            self._connection = connection
+            self._backend = connection.info.backend_pid
 
     def end(self, *, interrupted: bool) -> bool:
         """Whether the connection is clean. A cancellation that was sent without interrupting the statement may still
         be on its way, and would hit the next one: such a connection must not be used again."""
         with self._lock:
-            self._connection = None
+            self._backend = None
             return interrupted or not self._sent
 
-    def cancel(self) -> None:
-        """Blocks while the server is told."""
+    def cancel(self, control: Engine) -> None:
+        """Blocks while the server is told, over `control`: libpq's own way holds the interpreter's lock meanwhile."""
         with self._lock:
             self._cancelled = True
-            if self._connection is not None:
+            if self._backend is not None:
                 self._sent = True
-                self._connection.cancel()
+                with control.connect() as connection:
+                    connection.execute(_CANCEL, {"pid": self._backend})
 
     @property
     def cancelled(self) -> bool:

@@ -1,6 +1,6 @@
 """Engines and their pools: how a session with PostgreSQL is set up, and what is counted of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import URL, Engine, QueuePool, create_engine, event, make_url
@@ -49,18 +49,36 @@ def read_engine(settings: Settings, url: str, metrics: Metrics) -> Engine:
         pool_use_lifo=True,  # a quiet pool keeps few connections busy, and the rest can be told to be old
         isolation_level="AUTOCOMMIT",
         pool_reset_on_return=None,
-        connect_args={
-            "connect_timeout": settings.connect_timeout,
-            "application_name": f"{settings.application_name}/{READ_POOL}",
-            "options": " ".join(f"-c {name}={value}" for name, value in session_settings(settings).items()),
-            # Notice a peer that is gone without a word (a node lost, a firewall that forgot) within half a minute.
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-        },
+        connect_args=_connect_args(settings, READ_POOL, session_settings(settings)),
     )
     _count(engine, READ_POOL, metrics)
     return engine
+
+
+def control_engine(settings: Settings, url: str) -> Engine:
+    """For looking after the database and for cancelling statements: never waits behind the calls."""
+    return create_engine(
+        database_url(url),
+        pool_size=1,
+        max_overflow=1,
+        pool_pre_ping=True,
+        isolation_level="AUTOCOMMIT",
+        connect_args=_connect_args(settings, "control", {"statement_timeout": "2s"}),
+    )
+
+
+def _connect_args(settings: Settings, name: str, session: Mapping[str, str]) -> dict[str, str | int]:
+    return {
+        "connect_timeout": settings.connect_timeout,
+        "application_name": f"{settings.application_name}/{name}",
+        "options": " ".join(f"-c {setting}={value}" for setting, value in session.items()),
+        # A peer that is gone without a word (a node lost, a firewall that forgot) is noticed: in half a minute where
+        # nothing is under way, in ten seconds where something is.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
 
 
 def _count(engine: Engine, name: str, metrics: Metrics) -> None:

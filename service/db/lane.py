@@ -18,6 +18,7 @@ from service.db.cancel import Abandoned, StatementGuard
 from service.db.copy import CopyBuffer
 from service.db.engine import READ_POOL
 from service.db.errors import pool_exhausted, translated
+from service.db.turnstile import Turnstile
 from service.observability.metrics import Metrics
 
 # Long enough that calls in a row need no checkout (and its ping) each, short enough that nobody misses a connection.
@@ -48,6 +49,7 @@ class Lane:
 
     name: str
     engine: Engine
+    turnstile: Turnstile  # with as many places as the engine's pool has connections
     metrics: Metrics
     pool_timeout: float
     buffer: CopyBuffer
@@ -77,10 +79,10 @@ class Lane:
         self._release()
 
     def _next(self) -> Job | None:
-        if self._pooled is not None:
+        if self._pooled is not None and not self.turnstile.awaited:
             with suppress(Empty):
                 return self._inbox.get(timeout=LINGER_SECONDS)
-            self._release()
+        self._release()
         return self._inbox.get()
 
     def _run(self, job: Job) -> Outcome:
@@ -115,12 +117,21 @@ class Lane:
         if self._pooled is None:
             started = perf_counter()
             try:
-                self._pooled = self.engine.raw_connection()
+                self._pooled = self._admitted()
             finally:
                 self.metrics.checkout.labels(READ_POOL).observe(perf_counter() - started)
         connection = self._pooled.driver_connection
         assert isinstance(connection, Connection)
         return connection
+
+    def _admitted(self) -> PoolProxiedConnection:
+        if not self.turnstile.enter(self.pool_timeout):
+            raise exc.TimeoutError
+        try:
+            return self.engine.raw_connection()
+        except BaseException:
+            self.turnstile.leave()
+            raise
 
     def _checkout_failed(self, error: Exception) -> Exception:
         if isinstance(error, exc.TimeoutError):
@@ -137,3 +148,4 @@ class Lane:
         if self._pooled is not None:
             self._pooled.close()
             self._pooled = None
+            self.turnstile.leave()

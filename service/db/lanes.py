@@ -14,6 +14,7 @@ All bookkeeping is done on the event loop; the threads see only what they are gi
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from typing import Any, TypeVar
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.db.batch import Answer, Batch, Call, Errand
 from service.db.cancel import Abandoned, StatementGuard
@@ -30,12 +32,15 @@ from service.db.copy import Copied, CopyBuffer
 from service.db.errors import translated
 from service.db.lane import Lane, Outcome
 from service.db.queries import Statements
+from service.db.turnstile import Turnstile
 from service.domain import Search, Shape
 from service.errors import DeadlineExceeded, Reason, ResourceExhausted, SpatialError, Unavailable
 from service.observability.metrics import Metrics
 from service.settings import Settings
 
 T = TypeVar("T")
+
+log = logging.getLogger("spatial.lanes")
 
 LONG_SECONDS = 0.05  # after this a statement no longer holds up its like
 BATCH_ROWS = 4096  # rows that a batch is expected to bring at most
@@ -65,12 +70,16 @@ class Traffic:
 class Lanes:
     """Made on the event loop that its callers run on."""
 
-    def __init__(self, engine: Engine, statements: Statements, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, engine: Engine, control: Engine, statements: Statements, settings: Settings, metrics: Metrics
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._statements = statements
         self._settings = settings
         self._metrics = metrics
+        self._control = control
         self._canceller = ThreadPoolExecutor(1, "canceller")
+        self._turnstile = Turnstile(settings.pool_size)
         self._traffic: dict[Shape, Traffic] = {}
         self._queue: dict[Traffic, None] = {}  # the shapes with calls that wait, the longest first
         self._heavy_queue: deque[Call | Errand] = deque()
@@ -91,7 +100,7 @@ class Lanes:
 
         timeout = self._settings.pool_timeout
         lanes = [
-            Lane(f"{name}-{number}", engine, self._metrics, timeout, CopyBuffer(budget), report)
+            Lane(f"{name}-{number}", engine, self._turnstile, self._metrics, timeout, CopyBuffer(budget), report)
             for number in range(count)
         ]
         for lane in lanes:
@@ -278,7 +287,13 @@ class Lanes:
 
     def _cancel(self, guard: StatementGuard) -> None:
         self._metrics.cancelled.labels("abandoned").inc()
-        self._canceller.submit(guard.cancel)
+        self._canceller.submit(self._tell, guard)
+
+    def _tell(self, guard: StatementGuard) -> None:
+        try:
+            guard.cancel(self._control)
+        except SQLAlchemyError as error:  # then the statement's own timeout ends it
+            log.warning("a statement could not be cancelled", exc_info=error)
 
 
 def _succeed(future: asyncio.Future[Any], result: object) -> None:

@@ -74,7 +74,7 @@ def test_without_calls_it_ends_at_once(filled: str) -> None:
 def test_calls_that_come_during_the_grace_period_are_told_to_go_elsewhere(filled: str) -> None:
     with (
         spatial_serve(database_url=filled, lock_timeout="60") as serving,
-        client(serving) as (channel, stub),
+        client(serving) as (_, stub),
         locked(filled, "facilities") as unlock,
     ):
         running = stub.SearchRadius.future(radius(), timeout=30)
@@ -156,4 +156,3 @@ def test_a_database_that_comes_after_the_server_makes_it_ready(filled: str) -> N
         serving.process.terminate()
         assert serving.process.wait(5) == 0
     assert "ready" in serving.messages()
-

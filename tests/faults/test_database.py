@@ -65,6 +65,7 @@ class HealthWatch:
 
     served: Served
     seen: list[tuple[str, float]] = field(default_factory=list)
+    ended: grpc.StatusCode | None = None
 
     def __enter__(self) -> "HealthWatch":
         self._stream = health_pb2_grpc.HealthStub(self.served.channel).Watch(health_pb2.HealthCheckRequest())
@@ -75,6 +76,7 @@ class HealthWatch:
     def __exit__(self, *_: object) -> None:
         self._stream.cancel()
         self._thread.join(5)
+        assert self.ended is grpc.StatusCode.CANCELLED
 
     def _follow(self) -> None:
         try:
@@ -82,7 +84,7 @@ class HealthWatch:
                 name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
                 self.seen.append((name, time.monotonic()))
         except grpc.RpcError as error:
-            assert error.code() is grpc.StatusCode.CANCELLED
+            self.ended = error.code()
 
     @property
     def states(self) -> list[str]:
@@ -172,7 +174,8 @@ def answers(served: Served) -> bool:
     try:
         return bool(served.stub.SearchRadius(radius(), timeout=5).features)
     except grpc.RpcError as error:
-        assert refusal(error).reason == "DATABASE_UNAVAILABLE"
+        if refusal(error).reason != "DATABASE_UNAVAILABLE":
+            raise
         return False
 
 

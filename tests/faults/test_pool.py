@@ -72,6 +72,7 @@ def test_a_call_that_finds_the_pool_held_full_is_refused_within_its_timeout(fill
         told = refusal(refused.value)
         assert (told.code, told.reason, told.retry_seconds) == ("RESOURCE_EXHAUSTED", "POOL_EXHAUSTED", 0.3)
         assert served.metric(TIMEOUTS) == 1
+        assert served.metric('spatial_requests_rejected_total{reason="pool_exhausted"}') == 1
         unlock()
         assert [feature.id for feature in holder.result().features] == ["1"]
         assert [feature.id for feature in served.stub.SearchNearest(facility(1), timeout=5).features] == ["1"]
@@ -87,7 +88,7 @@ def test_a_call_beyond_the_queue_is_refused_at_once(filled: str) -> None:
         assert time.monotonic() - started < 0.5
         told = refusal(refused.value)
         assert (told.code, told.reason, told.retry_seconds) == ("RESOURCE_EXHAUSTED", "OVERLOADED", 0.5)
-        assert served.metric('spatial_requests_rejected_total{reason="lane_queue"}') == 1
+        assert served.metric('spatial_requests_rejected_total{reason="overloaded"}') == 1
         unlock()
         assert [[feature.id for feature in call.result().features] for call in waiting] == [["1"], ["1"]]
         assert served.stub.SearchRadius(radius(), timeout=5).features

@@ -1,7 +1,7 @@
 """CountFeatures: exactly what the searches find, and estimates that are near it."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import numpy as np
@@ -127,6 +127,6 @@ def test_the_answer_says_how_it_was_come_by(stub: Any, name: str, asked: Any, mo
 )
 def test_what_cannot_be_counted(stub: Any, asked: Any, mode: int, reason: str, field: str) -> None:
     with pytest.raises(grpc.RpcError) as raised:
-        stub.CountFeatures(query.CountFeaturesRequest(query=asked, mode=mode), timeout=10)
+        stub.CountFeatures(query.CountFeaturesRequest(query=asked, mode=cast("Any", mode)), timeout=10)
 
     assert (refusal(raised.value).reason, refusal(raised.value).fields) == (reason, (field,))

@@ -105,8 +105,19 @@ def squares(module_database: str) -> Iterator[Layers]:
         [*SQUARES],
         [*SQUARES.values()],
     )
+    fetch(
+        module_database,
+        "INSERT INTO facilities (name, kind, location)"
+        " SELECT 'point', 'test', ST_SetSRID(ST_MakePoint(x, y), 4326) FROM unnest(%s, %s) AS place (x, y)",
+        [2.0, 4.0, 4.0, 30.0],
+        [2.0, 1.0, 4.0, 30.0],
+    )
+    stored = {
+        "parcels": geometries(module_database, "parcels", "boundary"),
+        "facilities": geometries(module_database, "facilities", "location"),
+    }
     with serving(module_database) as served:
-        yield Layers(served.stub, {"parcels": geometries(module_database, "parcels", "boundary")})
+        yield Layers(served.stub, stored)
 
 
 @pytest.mark.parametrize("predicate", PREDICATES)
@@ -117,14 +128,25 @@ def test_every_predicate_at_every_edge(squares: Layers, case: str, predicate: st
     assert squares.found("parcels", predicate, shape(probe)) == squares.expected("parcels", predicate, probe)
 
 
+def test_points_in_and_on_a_square(squares: Layers) -> None:
+    for predicate in PREDICATES:
+        for wkt in PROBES.values():
+            expected = squares.expected("facilities", predicate, shapely.from_wkt(wkt))
+            assert squares.found("facilities", predicate, shape(wkt)) == expected, (predicate, wkt)
+
+
 def test_no_predicate_stands_for_another(squares: Layers) -> None:
-    """Each pair of predicates is told apart by some probe: if not, the test above could not tell them apart either."""
+    """Each pair of predicates is told apart by some probe: if not, the tests above could not tell them apart either."""
     answers = {
-        name: [tuple(squares.expected("parcels", name, shapely.from_wkt(wkt))) for wkt in PROBES.values()]
+        tuple(
+            tuple(squares.expected(layer, name, shapely.from_wkt(wkt)))
+            for wkt in PROBES.values()
+            for layer in ("parcels", "facilities")
+        )
         for name in PREDICATES
     }
-    assert len({tuple(answer) for answer in answers.values()}) == len(PREDICATES)
-    assert all(any(answer) for answer in answers.values())
+    assert len(answers) == len(PREDICATES)
+    assert all(any(answer) for answer in answers)
 
 
 def test_a_predicate_is_read_from_the_feature_to_the_probe(squares: Layers) -> None:

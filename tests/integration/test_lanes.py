@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import BigInteger, Column, Float, MetaData, Table, Text, cast, func
 
 from service.catalog import Catalog, Layer, Property, PropertyType
-from service.db.engine import read_engine
+from service.db.engine import control_engine, read_engine
 from service.db.lanes import LONG_SECONDS, Lanes
 from service.db.queries import Statements
 from service.domain import DistanceModel, Kind, Output, Search, Shape, View
@@ -75,11 +75,13 @@ class Bench:
         self.settings = Settings(**settings)
         self.metrics = Metrics(CollectorRegistry())
         self.engine = read_engine(self.settings, url, self.metrics)
-        self.lanes = Lanes(self.engine, Statements(Catalog([sleepers()])), self.settings, self.metrics)
+        self.control = control_engine(self.settings, url)
+        self.lanes = Lanes(self.engine, self.control, Statements(Catalog([sleepers()])), self.settings, self.metrics)
 
     async def close(self) -> None:
         await self.lanes.close()
         self.engine.dispose()
+        self.control.dispose()
 
     async def ids(self, search: Search) -> list[int]:
         answer = await self.lanes.answer(search)
@@ -105,7 +107,7 @@ class Bench:
         with closing(psycopg2.connect(self.url)) as connection, connection.cursor() as cursor:
             cursor.execute(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle'"
-                " AND application_name LIKE 'spatial-service/%'"
+                " AND application_name = 'spatial-service/read'"
             )
             (count,) = cursor.fetchone() or (None,)
             assert isinstance(count, int)
@@ -411,7 +413,7 @@ def _terminate(url: str) -> None:
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
-            " AND application_name LIKE 'spatial-service/%'"
+            " AND application_name = 'spatial-service/read'"
         )
 
 

@@ -1,6 +1,6 @@
 """What of each feature an answer carries: properties, views, encodings."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -13,7 +13,12 @@ from tests.oracle import fetch, geometries
 from tests.searches import intersects, nearest, point, radius
 from tests.servers import refusal, serving
 
-VIEWS = {"UNSPECIFIED": lambda g: g, "FULL": lambda g: g, "CENTROID": shapely.centroid, "BBOX": shapely.envelope}
+VIEWS: dict[str, Callable[[Any], Any]] = {
+    "UNSPECIFIED": lambda g: g,
+    "FULL": lambda g: g,
+    "CENTROID": shapely.centroid,
+    "BBOX": shapely.envelope,
+}
 COLUMNS = {"facilities": "location", "zones": "boundary", "districts": "boundary", "parcels": "boundary"}
 STORED = {
     "facilities": "name kind country population tags active attributes created_at updated_at",

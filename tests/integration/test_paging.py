@@ -26,7 +26,7 @@ from tests.searches import (
 from tests.servers import refusal, serving
 from tests.world import NAMED, settle
 
-AROUND_BERLIN = radius("facilities", point(13.4, 52.5), 200_000)
+AROUND_BERLIN = radius("facilities", point(13.4, 52.5), 400_000)
 NEW_YORK = intersects("parcels", shape("POLYGON ((-74.1 40.5, -73.7 40.5, -73.7 40.9, -74.1 40.9, -74.1 40.5))"))
 DUPLICATES = [key for key, place in enumerate(NAMED, 1) if place == (10.0, 10.0)]
 
@@ -141,7 +141,7 @@ def _set(path: str, value: Any) -> Callable[[Any], None]:
 CHANGES = {
     "layer": _set("query.layer", "zones"),
     "center": _set("query.center.point.latitude", 52.6),
-    "radius": _set("query.radius_meters", 200_001),
+    "radius": _set("query.radius_meters", 400_001),
     "distance model": _set("query.distance_model", 2),
     "view": _set("output.view", 1),
     "encoding": _set("output.encoding", 2),
@@ -159,7 +159,7 @@ def test_a_token_belongs_to_its_request(stub: Any, change: str) -> None:
 
 
 def test_a_token_belongs_to_its_rpc(stub: Any) -> None:
-    asked = (AROUND_BERLIN, NEW_YORK)
+    asked: tuple[Any, ...] = (AROUND_BERLIN, NEW_YORK)
     tokens = [search(stub, request(each, page_size=5)).next_page_token for each in asked]
     for each, token in zip(asked, reversed(tokens), strict=True):
         assert_refused(stub, request(each, page_token=token), "INVALID_PAGE_TOKEN", "page_token")

@@ -3,13 +3,14 @@
 import logging
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
 from google.protobuf.message import Message
 from google.type.latlng_pb2 import LatLng
 
+from service.observability.logs import JsonLines
 from spatial.v1 import geometry_pb2, query_pb2
 from spatial.v1.query_pb2 import (
     BatchGetFeaturesRequest,
@@ -51,7 +52,9 @@ def search_radius(query: RadiusQuery | None = None, **fields: Any) -> SearchRadi
 
 
 def around(probe: geometry_pb2.Probe | None = None, **fields: Any) -> SearchRadiusRequest:
-    return search_radius(RadiusQuery(**{"layer": "facilities", "center": probe or point(), "radius_meters": 1, **fields}))
+    return search_radius(
+        RadiusQuery(**{"layer": "facilities", "center": probe or point(), "radius_meters": 1, **fields})
+    )
 
 
 def nearest_to(probe: geometry_pb2.Probe | None = None, **fields: Any) -> SearchNearestRequest:
@@ -99,7 +102,7 @@ CASES: dict[str, Case] = {
         "output.properties[1]",
     ),
     "GetFeature with an unknown view": (
-        GetFeatureRequest(layer="zones", id="1", output=Output(view=9)),
+        GetFeatureRequest(layer="zones", id="1", output=Output(view=cast("Any", 9))),
         INVALID,
         "UNKNOWN_ENUM_VALUE",
         "output.view",
@@ -117,7 +120,12 @@ CASES: dict[str, Case] = {
         "TOO_MANY_ELEMENTS",
         "ids",
     ),
-    "BatchGetFeatures of no layer": (BatchGetFeaturesRequest(layer="x", ids=["1"]), MISSING, "LAYER_NOT_FOUND", "layer"),
+    "BatchGetFeatures of no layer": (
+        BatchGetFeaturesRequest(layer="x", ids=["1"]),
+        MISSING,
+        "LAYER_NOT_FOUND",
+        "layer",
+    ),
     "SearchRadius without a query": (SearchRadiusRequest(), INVALID, "REQUIRED", "query"),
     "SearchRadius without a layer": (around(layer=""), INVALID, "REQUIRED", "query.layer"),
     "SearchRadius in no layer": (around(layer="x"), MISSING, "LAYER_NOT_FOUND", "query.layer"),
@@ -159,7 +167,7 @@ CASES: dict[str, Case] = {
     "SearchRadius with a negative page": (search_radius(page_size=-1), INVALID, "OUT_OF_RANGE", "page_size"),
     "SearchRadius with a torn token": (search_radius(page_token="?"), INVALID, "INVALID_PAGE_TOKEN", "page_token"),
     "SearchRadius with an unknown encoding": (
-        search_radius(output=Output(encoding=7)),
+        search_radius(output=Output(encoding=cast("Any", 7))),
         INVALID,
         "UNKNOWN_ENUM_VALUE",
         "output.encoding",
@@ -207,7 +215,18 @@ CASES: dict[str, Case] = {
         "UNSUPPORTED_GEOMETRY_TYPE",
         "query.probe.geometry",
     ),
-    "SearchIntersects with a torn WKB": (meeting(wkb(NAN[:-1])), INVALID, "INVALID_ENCODING", "query.probe.geometry.wkb"),
+    "SearchIntersects of members apart by COVERS": (
+        meeting(wkt("GEOMETRYCOLLECTION (POINT (9 9), LINESTRING (0 0, 1 1))"), predicate="PREDICATE_COVERS"),
+        INVALID,
+        "UNSUPPORTED_GEOMETRY_TYPE",
+        "query.probe.geometry",
+    ),
+    "SearchIntersects with a torn WKB": (
+        meeting(wkb(NAN[:-1])),
+        INVALID,
+        "INVALID_ENCODING",
+        "query.probe.geometry.wkb",
+    ),
     "SearchIntersects with a torn WKT": (
         meeting(wkt("POINT (0")),
         INVALID,
@@ -278,7 +297,7 @@ CASES: dict[str, Case] = {
         "query.radius.radius_meters",
     ),
     "CountFeatures in an unknown way": (
-        CountFeaturesRequest(query=Query(layer=LayerQuery(layer="zones")), mode=5),
+        CountFeaturesRequest(query=Query(layer=LayerQuery(layer="zones")), mode=cast("Any", 5)),
         INVALID,
         "UNKNOWN_ENUM_VALUE",
         "mode",
@@ -358,6 +377,16 @@ def test_what_is_just_within_the_limits_is_answered(served: Served) -> None:
     assert len(many.features) == 1
 
 
+@pytest.mark.parametrize("predicate", geometry_pb2.Predicate.values())
+def test_every_predicate_is_answered(served: Served, predicate: int) -> None:
+    served.stub.SearchIntersects(meeting(wkt(SQUARE), predicate=predicate), timeout=10)
+
+
+@pytest.mark.parametrize("model", geometry_pb2.DistanceModel.values())
+def test_every_distance_model_is_answered(served: Served, model: int) -> None:
+    assert served.stub.SearchRadius(around(distance_model=model), timeout=10).features
+
+
 # Request ids.
 
 
@@ -390,8 +419,6 @@ def test_request_ids_that_are_made_differ(served: Served) -> None:
 
 
 def test_the_request_id_is_in_the_calls_log_line(served: Served, caplog: pytest.LogCaptureFixture) -> None:
-    from service.observability.logs import JsonLines
-
     lines: list[str] = []
 
     class Lines(logging.Handler):

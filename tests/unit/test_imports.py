@@ -1,0 +1,113 @@
+"""Imports point one way, and each library stays in the part of the service that it is for."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SERVICE = Path(__file__).parents[2] / "service"
+
+# What each part may import of the others; observability and settings are for all.
+MAY_IMPORT = {
+    "errors": set(),
+    "domain": set(),
+    "settings": set(),
+    "observability": {"settings"},
+    "geography": set(),
+    "mapping": {"geography"},
+    "models": {"geography", "mapping"},
+    "catalog": {"domain", "errors", "geography", "models"},
+    "db": {"catalog", "domain", "errors", "settings", "observability"},
+    "codec": {"catalog", "domain", "errors", "db.queries", "db.copy", "db.batch", "db.describe"},
+    "migrations": {"db.engine", "models", "settings"},
+    "postgres": set(),
+    "embedded": {"postgres"},
+    "demo": {"db.engine", "models"},
+    "interceptors": {"errors", "observability", "settings"},
+    "servicers": {"catalog", "codec", "db", "domain", "errors", "interceptors.call"},
+    "reflection": {"interceptors"},
+    "health": {"db.engine", "migrations", "settings"},
+    "server": {
+        "catalog",
+        "codec",
+        "db",
+        "health",
+        "interceptors",
+        "observability",
+        "reflection",
+        "servicers",
+        "settings",
+    },
+    "cli": {"server", "settings", "migrations", "embedded", "demo", "observability", "postgres"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+# Which parts may import a library.
+LIBRARIES = {
+    "sqlalchemy": {"db", "catalog", "models", "mapping", "geography", "migrations", "demo", "health", "cli.config"},
+    "geoalchemy2": {"db", "catalog", "models", "mapping", "geography", "migrations"},
+    "psycopg2": {"db", "cli"},
+    "grpc": {"server", "servicers", "interceptors", "health", "reflection", "cli"},
+    "grpc_health": {"server", "health", "cli"},
+    "grpc_reflection": {"reflection"},
+    "spatial": {"codec", "servicers", "server", "reflection", "cli.query", "cli.health"},
+    "prometheus_client": {"observability", "interceptors.metrics", "server", "db.engine"},
+    "pydantic_settings": {"settings", "cli"},
+    "click": {"cli", "__main__"},
+    "alembic": {"migrations"},
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(SERVICE.rglob("*.py")):
+        parts = path.relative_to(SERVICE).with_suffix("").parts
+        found[".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(module: str) -> Iterator[str]:
+    """Every module imported, also inside functions and for types."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_in(name: str, parts: set[str]) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_one_way(module: str) -> None:
+    part = module.split(".")[0]
+    allowed = MAY_IMPORT[part] | {part, "__version__"}
+    wrong = [
+        name for name in imports(module) if name.startswith("service.") and not is_in(name.split(".", 1)[1], allowed)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_libraries_stay_where_they_belong(module: str) -> None:
+    wrong = [
+        name
+        for name in imports(module)
+        if name.split(".")[0] in LIBRARIES and not is_in(module, LIBRARIES[name.split(".")[0]])
+    ]
+    assert wrong == []
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    """Programs that are started get the environment that there is; settings are read from it by settings.py alone."""
+    readers = [
+        module for module, path in MODULES.items() if "os.environ" in path.read_text() or "getenv" in path.read_text()
+    ]
+
+    assert [module for module in readers if not is_in(module, {"postgres", "embedded"})] == []
