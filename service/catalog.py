@@ -178,6 +178,7 @@ _PROPERTY_TYPES: tuple[tuple[type[sql.TypeEngine[Any]], PropertyType], ...] = (
     (sql.Boolean, PropertyType.BOOLEAN),
     (sql.Integer, PropertyType.INTEGER),
     (sql.Numeric, PropertyType.NUMBER),
+    (sql.Float, PropertyType.NUMBER),
     (sql.DateTime, PropertyType.TIMESTAMP),
     (ARRAY, PropertyType.JSON),
     (JSONB, PropertyType.JSON),

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health_aio
@@ -11,11 +12,13 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from service import migrations
+from service.db.worker import Worker
 
 log = logging.getLogger("spatial.health")
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+LOOK_SECONDS = 2.0  # a database that takes longer to answer is not ready for callers either
 LIVENESS = "liveness"  # says only that the process answers, so that no restart is tried for what a database did
 
 
@@ -31,13 +34,15 @@ class Readiness:
         self._control = control
         self._known = migrations.known_revisions()
         self._draining = asyncio.Event()
+        self._worker = Worker("readiness")
+        self._look: asyncio.Future[str | None] | None = None
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = "not looked at yet"
 
     async def start(self) -> None:
         """Looks once before anybody can ask, then again and again."""
         await self._servicer.set(LIVENESS, SERVING)
-        await self._say(await asyncio.to_thread(self._find_problem))
+        await self._say(await self._seen())
         self._task = asyncio.create_task(self._watch(), name="readiness")
 
     async def drain(self) -> None:
@@ -50,15 +55,33 @@ class Readiness:
         self._draining.set()
         if self._task is not None:
             await self._task
+        self._worker.stop()
 
     async def _watch(self) -> None:
         while not self._draining.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):
                     await self._draining.wait()
-            problem = await asyncio.to_thread(self._find_problem)
+            problem = await self._seen()
             if not self._draining.is_set():
                 await self._say(problem)
+
+    async def _seen(self) -> str | None:
+        """What a look at the database shows. One that takes too long goes on, and its end is awaited next time: where
+        a network swallows everything, looks must not pile up."""
+        if self._look is None:
+            self._look = asyncio.get_running_loop().create_future()
+            self._worker.submit(partial(self._report, self._look))
+        await asyncio.wait([self._look], timeout=LOOK_SECONDS)
+        if not self._look.done():
+            return "the database does not answer"
+        look, self._look = self._look, None
+        return look.result()
+
+    def _report(self, look: asyncio.Future[str | None]) -> None:
+        problem = self._find_problem()
+        with suppress(RuntimeError):  # the event loop has gone
+            look.get_loop().call_soon_threadsafe(look.set_result, problem)
 
     async def _say(self, problem: str | None) -> None:
         if problem != self.problem:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     column,
     func,
     text,
+    type_coerce,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, array
 from sqlalchemy.ext.hybrid import hybrid_property
@@ -115,7 +116,7 @@ class Bounded:
     @area_square_meters.inplace.expression
     @classmethod
     def _area_square_meters(cls) -> ColumnElement[float]:
-        return func.ST_Area(geography(cls.boundary))
+        return type_coerce(func.ST_Area(geography(cls.boundary)), Float(53))
 
     @hybrid_property
     def vertex_count(self) -> int:

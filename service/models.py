@@ -6,7 +6,19 @@ Every index is declared here by name, beside the column that it serves, so `spat
 from geoalchemy2 import WKBElement
 from geoalchemy2.shape import to_shape
 from shapely import Point
-from sqlalchemy import ColumnElement, Computed, ForeignKey, Index, Select, column, func, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Computed,
+    Float,
+    ForeignKey,
+    Index,
+    Select,
+    column,
+    func,
+    select,
+    text,
+    type_coerce,
+)
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, defer, mapped_column, relationship, selectinload
 
@@ -60,7 +72,7 @@ class Facility(Keyed, Attributed, Timestamped, Base):
     @longitude.inplace.expression
     @classmethod
     def _longitude(cls) -> ColumnElement[float]:
-        return func.ST_X(cls.location)
+        return type_coerce(func.ST_X(cls.location), Float(53))
 
     @hybrid_property
     def latitude(self) -> float:
@@ -69,7 +81,7 @@ class Facility(Keyed, Attributed, Timestamped, Base):
     @latitude.inplace.expression
     @classmethod
     def _latitude(cls) -> ColumnElement[float]:
-        return func.ST_Y(cls.location)
+        return type_coerce(func.ST_Y(cls.location), Float(53))
 
 
 class Zone(Keyed, Bounded, Attributed, Timestamped, Base):

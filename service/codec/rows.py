@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from math import isfinite
 from struct import Struct
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -101,12 +100,8 @@ def property_encoder(column: Column) -> Encoder:
     return lambda value: null if value is None else wire.entry(key, encode(value))
 
 
-def _number(value: float) -> bytes:
-    return wire.number(value) if isfinite(value) else wire.string(json.dumps(value).encode())
-
-
 def _timestamp(microseconds: int) -> bytes:
-    """RFC 3339; PostgreSQL's infinities, and years that Python's calendar does not reach, in PostgreSQL's words."""
+    """RFC 3339, or a word for what is none: PostgreSQL's infinities, and years beyond 9999."""
     infinity = _INFINITY.get(microseconds)
     if infinity:
         return wire.string(infinity.encode())
@@ -117,13 +112,9 @@ def _timestamp(microseconds: int) -> bytes:
     return wire.string(moment.isoformat().replace("+00:00", "Z").encode())
 
 
-def _json(text: bytes) -> bytes:
-    return wire.value(json.loads(text))
-
-
 _VALUES: dict[PropertyType, Encoder] = {
     PropertyType.INTEGER: wire.integer,
-    PropertyType.NUMBER: _number,
+    PropertyType.NUMBER: wire.finite,
     PropertyType.TIMESTAMP: _timestamp,
-    PropertyType.JSON: _json,
+    PropertyType.JSON: wire.json_value,
 }

@@ -4,9 +4,11 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from hashlib import blake2b
+from math import isfinite
 
 from google.protobuf.message import Message
 
+from service.catalog import BIGINT
 from service.domain import Argument
 from service.errors import InvalidArgument, Reason
 
@@ -32,7 +34,7 @@ def read_token(token: str, bound_to: bytes, parts: int) -> tuple[Argument, ...]:
     try:
         raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
         position = json.loads(raw[DIGEST_BYTES:])
-    except (Base64Error, ValueError):
+    except (Base64Error, ValueError, RecursionError):
         raise _invalid("it is malformed") from None
     if raw[:DIGEST_BYTES] != bound_to:
         raise _invalid("it belongs to another request")
@@ -42,10 +44,12 @@ def read_token(token: str, bound_to: bytes, parts: int) -> tuple[Argument, ...]:
 
 
 def _is_position(position: object, parts: int) -> bool:
+    """Finite distances, if any, and then the key."""
+    if not isinstance(position, list) or len(position) != parts:
+        return False
+    *distances, key = position
     return (
-        isinstance(position, list)
-        and len(position) == parts
-        and all(isinstance(part, int | float) and not isinstance(part, bool) for part in position)
+        type(key) is int and key in BIGINT and all(type(each) in (int, float) and isfinite(each) for each in distances)
     )
 
 

@@ -4,12 +4,15 @@ Making a message object per feature costs more than the search that found it; jo
 known beforehand does not. Tests hold what is written here against what protobuf's own runtime reads.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from struct import Struct
 from typing import Any
 
 _double = Struct("<d").pack
 _SMALL = 1 << 14
+MOST_NESTED = 20  # objects and lists; each is up to four messages, of which readers allow a hundred within each other
 EXACT_INTEGERS = range(-(2**53), 2**53 + 1)
 
 
@@ -83,13 +86,20 @@ def string(text: bytes) -> bytes:
     return delimited(_STRING, text)
 
 
+def finite(value: float) -> bytes:
+    """A number, or a string where JSON has no number for it."""
+    return number(value) if isfinite(value) else string(json.dumps(value).encode())
+
+
 def integer(value: int) -> bytes:
     """A number, or beyond 2^53, where doubles have gaps, a string."""
     return number(value) if value in EXACT_INTEGERS else string(b"%d" % value)
 
 
-def value(content: Any) -> bytes:
-    """A google.protobuf.Value of what json.loads gives."""
+def value(content: Any, depth: int = 0) -> bytes:
+    """A google.protobuf.Value of what json.loads gives; what lies deeper than protobuf's readers go is JSON text."""
+    if depth == MOST_NESTED and isinstance(content, dict | list):
+        return string(json.dumps(content, ensure_ascii=False).encode())
     match content:
         case None:
             return NULL
@@ -98,18 +108,28 @@ def value(content: Any) -> bytes:
         case int():
             return integer(content)
         case float():
-            return number(content)
+            return finite(content)
         case str():
             return string(content.encode())
         case dict():
-            return delimited(_STRUCT, struct(content))
+            return delimited(_STRUCT, struct(content, depth + 1))
         case _:
-            return delimited(_LIST, _items(content))
+            return delimited(_LIST, _items(content, depth + 1))
 
 
-def struct(content: Mapping[str, Any]) -> bytes:
+def struct(content: Mapping[str, Any], depth: int = 0) -> bytes:
     """A google.protobuf.Struct of a JSON object."""
-    return b"".join([entry(key(name), value(item)) for name, item in content.items()])
+    return b"".join([entry(key(name), value(item, depth)) for name, item in content.items()])
+
+
+def json_value(text: bytes) -> bytes:
+    """A google.protobuf.Value of a JSON text."""
+    return value(json.loads(text, parse_int=_integer))
+
+
+def _integer(digits: str) -> int | str:
+    """Python refuses to read integers of thousands of digits; beyond 2^53 they are sent as strings anyway."""
+    return int(digits) if len(digits) < 20 else digits
 
 
 def entry_prefixes(name: str) -> Prefixes:
@@ -117,8 +137,8 @@ def entry_prefixes(name: str) -> Prefixes:
     return Prefixes(_ENTRY, key(name), _STRING)
 
 
-def _items(content: Sequence[Any]) -> bytes:
-    return b"".join([delimited(_ITEM, value(item)) for item in content])
+def _items(content: Sequence[Any], depth: int) -> bytes:
+    return b"".join([delimited(_ITEM, value(item, depth)) for item in content])
 
 
 def key(name: str) -> bytes:

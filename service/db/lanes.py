@@ -17,7 +17,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, TypeVar
@@ -33,6 +32,7 @@ from service.db.errors import translated
 from service.db.lane import Lane, Outcome
 from service.db.queries import Statements
 from service.db.turnstile import Turnstile
+from service.db.worker import Worker
 from service.domain import Search, Shape
 from service.errors import DeadlineExceeded, Reason, ResourceExhausted, SpatialError, Unavailable
 from service.observability.metrics import Metrics
@@ -78,7 +78,7 @@ class Lanes:
         self._settings = settings
         self._metrics = metrics
         self._control = control
-        self._canceller = ThreadPoolExecutor(1, "canceller")
+        self._canceller = Worker("canceller")
         self._turnstile = Turnstile(settings.pool_size)
         self._traffic: dict[Shape, Traffic] = {}
         self._queue: dict[Traffic, None] = {}  # the shapes with calls that wait, the longest first
@@ -142,7 +142,7 @@ class Lanes:
             lane.stop()
         for lane in self._all:
             await asyncio.to_thread(lane.join, self._settings.statement_timeout)
-        self._canceller.shutdown()
+        self._canceller.stop()
 
     def _admit(self) -> None:
         if self._closed:
@@ -287,7 +287,7 @@ class Lanes:
 
     def _cancel(self, guard: StatementGuard) -> None:
         self._metrics.cancelled.labels("abandoned").inc()
-        self._canceller.submit(self._tell, guard)
+        self._canceller.submit(lambda: self._tell(guard))
 
     def _tell(self, guard: StatementGuard) -> None:
         try:

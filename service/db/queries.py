@@ -140,21 +140,41 @@ def _probes(layer: Layer, shape: Shape, names: tuple[str, ...]) -> FromClause:
     """One row per probe: its ordinal and arguments, the geometry made."""
     if shape.constant:
         given = {name: cast(bindparam(name), _TYPES[name]) for name in names}
-        values = [_argument(layer, shape, name, value) for name, value in given.items()]
+        values = _arguments(layer, shape, given)
         return select(cast(literal_column("1"), BigInteger).label("ordinal"), *values).subquery("probe")
     arrays = [cast(bindparam(name, type_=Text()), ARRAY(_TYPES[name])) for name in names]
     unnested = func.unnest(*arrays).table_valued(*names, with_ordinality="ordinal", name="given").render_derived()
-    values = [_argument(layer, shape, name, unnested.c[name]) for name in names]
+    values = _arguments(layer, shape, {name: unnested.c[name] for name in names})
     return select(unnested.c.ordinal, *values).cte("probe").prefix_with("MATERIALIZED")
+
+
+def _arguments(layer: Layer, shape: Shape, given: Mapping[str, Expression]) -> list[Expression]:
+    values: list[Expression] = [_argument(layer, shape, name, value).label(name) for name, value in given.items()]
+    if shape.kind is Kind.NEAREST:
+        values.append(_approach(shape, given["geometry"]).label("approach"))
+    return values
 
 
 def _argument(layer: Layer, shape: Shape, name: str, value: Expression) -> Expression:
     if name == "geometry":
         made: Expression = func.geometry(value, type_=Geometry(spatial_index=False))
-        return (func.geography(made) if _measures_on_earth(shape) else made).label(name)
+        return func.geography(made) if _measures_on_earth(shape) else made
     if name == "keys":
-        return cast(value, ARRAY(layer.key.type)).label(name)
-    return value.label(name)
+        return cast(value, ARRAY(layer.key.type))
+    return value
+
+
+def _approach(shape: Shape, geometry: Expression) -> Expression:
+    """Where the index starts from when it says how far to look: on the Earth a few metres off the probe.
+
+    Where a feature all but coincides with it, the index's own distances contradict one another by rounding, and
+    PostgreSQL ends the statement with "index returned tuples in wrong order".
+    """
+    made: Expression = func.geometry(geometry, type_=Geometry(spatial_index=False))
+    if not _measures_on_earth(shape):
+        return made
+    off: list[Expression] = [literal_column(number) for number in ("0.999999", "0", "0", "0.999998", "1e-4", "1e-4")]
+    return func.geography(func.ST_Affine(made, *off, type_=Geometry(spatial_index=False)))
 
 
 def _measures_on_earth(shape: Shape) -> bool:
@@ -165,7 +185,7 @@ def _measures_on_earth(shape: Shape) -> bool:
 
 
 def _radius(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
-    found = _select(shape, columns).where(_within(layer, shape, probe, probe.c.radius))
+    found = _select(shape, columns).where(_within(layer, shape, probe, _reach(shape, probe.c.radius)))
     if shape.resumed:
         found = found.where(
             tuple_(_distance(layer, shape, probe), layer.key) > tuple_(probe.c.after_distance, probe.c.after_key)
@@ -173,22 +193,30 @@ def _radius(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column
     return _nearest_first(layer, shape, probe, found)
 
 
+def _reach(shape: Shape, distance: Expression) -> Expression:
+    """At least a micrometre on the Earth: in the index, +180 and -180 degrees are that far from each other."""
+    return func.greatest(distance, literal_column("1e-6")) if _measures_on_earth(shape) else distance
+
+
 def _nearest(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
     """By true distance. The index orders by another one (a sphere's, for geography), so it only says how far to look:
     whatever is among the nearest lies within the largest true distance of the index's own nearest."""
     if shape.result is Result.COUNT:
-        return _select(shape, columns).where(layer.geometry.is_not(null())).correlate(probe)
+        within = _within(layer, shape, probe, probe.c.max_distance)
+        rankable = layer.geometry.is_not(null()) & (probe.c.max_distance.is_(null()) | within)
+        return _select(shape, columns).where(rankable).correlate(probe)
     target = _target(layer, shape)
     candidates = (
         select(_distance(layer, shape, probe).label("distance"))
-        .order_by(target.op("<->")(probe.c.geometry))
+        .order_by(target.op("<->")(probe.c.approach))
         .limit(literal_column(str(shape.limit)))
         .correlate(probe)
         .subquery("candidate")
     )
-    # The margin covers ST_DWithin's own tolerance at the border.
-    farthest = func.max(candidates.c.distance) * literal_column("(1 + 1e-9)") + literal_column("1e-9")
-    reach = select(func.least(farthest, probe.c.max_distance).label("distance")).correlate(probe).lateral("reach")
+    # The margin covers the rounding of ST_DWithin and of the index at the border.
+    farthest = func.max(candidates.c.distance) * literal_column("(1 + 1e-9)") + literal_column("1e-6")
+    limit = func.least(farthest, probe.c.max_distance)
+    reach = select(limit.label("distance")).correlate(probe).lateral("reach")
     found = _select(shape, columns).select_from(reach).join(layer.table, true())
     return _nearest_first(layer, shape, probe, found.where(_within(layer, shape, probe, reach.c.distance)))
 
@@ -201,8 +229,11 @@ def _intersects(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Co
 
 
 def _window(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
-    found = _select(shape, columns).where(layer.geometry.op("&&")(probe.c.geometry))
-    return _in_key_order(layer, shape, probe, found)
+    # Of two boxes, which is what a box across the antimeridian becomes, each counts and not the box around both.
+    first = func.ST_GeometryN(probe.c.geometry, literal_column("1"))
+    last = func.ST_GeometryN(probe.c.geometry, func.ST_NumGeometries(probe.c.geometry))
+    meets = layer.geometry.op("&&")(first) | layer.geometry.op("&&")(last)
+    return _in_key_order(layer, shape, probe, _select(shape, columns).where(meets))
 
 
 def _all(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
@@ -233,7 +264,10 @@ def _nearest_first(layer: Layer, shape: Shape, probe: FromClause, found: Select[
 
 def _in_key_order(layer: Layer, shape: Shape, probe: FromClause, found: Select[Any]) -> Select[Any]:
     if shape.resumed:
-        found = found.where(layer.key > probe.c.after_key)
+        # In a shared statement the planner, which cannot see the key, would read the rest of the key's index for each
+        # page beside the spatial one; an expression is not in that index.
+        key = layer.key if shape.constant else layer.key + literal_column("0")
+        found = found.where(key > probe.c.after_key)
     return _ordered(shape, probe, found, layer.key)
 
 

@@ -220,7 +220,7 @@ def test_a_page_that_would_be_too_large_is_cut_and_goes_on(stub: Any, narrow: An
 
     assert [feature for page in parts for feature in page.features] == [*whole.features]
     assert len(parts) > 2
-    assert all(page.features for page in parts)
+    assert all(page.features for page in parts[:-1])
     assert all(page.ByteSize() <= LIMIT + 200 for page in parts if len(page.features) > 1)
 
 
