@@ -120,6 +120,7 @@ async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
             port = server.add_insecure_port(settings.listen)
         await server.start()
         stack.push_async_callback(server.stop, None)
+        stack.push_async_callback(readiness.drain)
         with listening_on(settings.metrics_listen):
             pages = StatusServer(settings.metrics_listen, metrics.registry, _status(catalog, readiness))
         status = stack.enter_context(pages)

@@ -5,7 +5,7 @@ import pwd
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
@@ -75,17 +75,7 @@ class User:
 
     def run(self, *command: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command as this user, to its end."""
-        return subprocess.run(
-            command,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd="/",
-            user=self._other(self.uid),
-            group=self._other(self.gid),
-            extra_groups=self._no_groups(),
-        )
+        return subprocess.run(self._own(command), input=stdin, capture_output=True, text=True, check=False, cwd="/")
 
     def must(self, *command: str | Path, stdin: str = "") -> None:
         done = self.run(*command, stdin=stdin)
@@ -100,16 +90,13 @@ class User:
         In a session of its own, out of reach of the terminal's Ctrl-C: its owner stops it in order.
         """
         return subprocess.Popen(
-            command,
+            self._own(command),
             stdin=stdin,
             stdout=output or subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
             cwd="/",
             start_new_session=True,
             pass_fds=[keep] if keep >= 0 else [],
-            user=self._other(self.uid),
-            group=self._other(self.gid),
-            extra_groups=self._no_groups(),
         )
 
     def can_enter(self, folder: Path) -> bool:
@@ -121,8 +108,9 @@ class User:
         path.chmod(mode)
         os.chown(path, self.uid, self.gid)
 
-    def _other(self, identity: int) -> int | None:
-        return identity if os.geteuid() == 0 else None
-
-    def _no_groups(self) -> list[int] | None:
-        return [] if os.geteuid() == 0 else None
+    def _own(self, command: Sequence[str | Path]) -> list[str | Path]:
+        """The command with what makes it this user's. subprocess could do that, but by a real fork, which a process
+        with gRPC's threads does not always survive; without it Python forks in the way that is safe."""
+        if os.geteuid() != 0:
+            return [*command]
+        return ["setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups", "--", *command]

@@ -112,7 +112,7 @@ def test_a_password_never_comes_into_the_log(database: str, caplog: pytest.LogCa
 
 
 def test_health_has_one_session_and_gives_it_back(database: str) -> None:
-    ours = "application_name LIKE '%/health'"
+    ours = "application_name LIKE '%/control'"
     with serving(database, health_interval=0.02) as served:
         assert served.health() == "SERVING"
         assert len(sessions(database, ours)) <= 1

@@ -139,8 +139,8 @@ PROBES = {
 
 
 @pytest.fixture
-def database(migrated_database: str) -> Iterator[extensions.connection]:
-    connection = psycopg2.connect(migrated_database)
+def database(module_database: str) -> Iterator[extensions.connection]:
+    connection = psycopg2.connect(module_database)
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = %s", (TIME_LIMIT,))

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "interceptors": {"errors", "observability", "settings"},
     "servicers": {"catalog", "codec", "db", "domain", "errors", "interceptors.call"},
     "reflection": {"interceptors"},
-    "health": {"db.engine", "migrations", "settings"},
+    "health": {"db.worker", "migrations"},
     "server": {
         "catalog",
         "codec",
