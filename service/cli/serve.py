@@ -20,6 +20,8 @@ from service.settings import Settings
 
 log = logging.getLogger("spatial.serve")
 
+GC_THRESHOLD = 20_000
+
 
 @click.command()
 @click.option(
@@ -58,9 +60,11 @@ async def _serve(settings: Settings, url: str, *, welcome: bool) -> bool:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running_server(settings, url) as server:
-        # What was made until now lives as long as the server: the collector need not look at it again and again.
+        # What was made until now lives as long as the server, and a call leaves no cycles: the collector need not look
+        # at the one again and again, nor for the other every few calls.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
         log.info("serving", extra={"fields": {"listen": settings.listen, "port": server.port, "pid": os.getpid()}})
         if welcome:
             click.echo(_welcome(settings, server))
