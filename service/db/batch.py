@@ -47,11 +47,6 @@ class Batch:
     running: bool = True
     long: bool = False
 
-    def __post_init__(self) -> None:
-        self.waiting = len(self.calls)
-        for call in self.calls:
-            call.job = self
-
     @property
     def shape(self) -> Shape:
         return self.statement.shape

@@ -1,6 +1,7 @@
 """Engines and their pools: how a session with PostgreSQL is set up, and what is counted of it."""
 
 from collections.abc import Iterable, Mapping
+from threading import Lock
 
 from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import URL, Engine, QueuePool, create_engine, event, make_url
@@ -81,19 +82,35 @@ def _connect_args(settings: Settings, name: str, session: Mapping[str, str]) -> 
     }
 
 
+class _Sessions:
+    """How many sessions a pool has open; the pool itself counts the places that it may fill again."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.count = 0
+        self._lock = Lock()
+        event.listen(engine, "connect", lambda *_: self._add(1))
+        event.listen(engine, "close", lambda *_: self._add(-1))
+
+    def _add(self, number: int) -> None:
+        with self._lock:
+            self.count += number
+
+
 def _count(engine: Engine, name: str, metrics: Metrics) -> None:
     connects, invalidations = metrics.connects.labels(name), metrics.invalidations.labels(name)
     metrics.checkout.labels(name)
     metrics.pool_timeouts.labels(name)
     event.listen(engine, "connect", lambda *_: connects.inc())
     event.listen(engine, "invalidate", lambda *_: invalidations.inc())
+    sessions = _Sessions(engine)
     pool = engine.pool
     assert isinstance(pool, QueuePool)
 
     def gauges() -> Iterable[GaugeMetricFamily]:
+        in_use = pool.checkedout()
         connections = GaugeMetricFamily("spatial_pool_connections", "Connections.", labels=["pool", "state"])
-        connections.add_metric([name, "in_use"], pool.checkedout())
-        connections.add_metric([name, "idle"], pool.checkedin())
+        connections.add_metric([name, "in_use"], in_use)
+        connections.add_metric([name, "idle"], max(0, sessions.count - in_use))
         size = GaugeMetricFamily("spatial_pool_size", "Connections allowed.", labels=["pool"])
         size.add_metric([name], pool.size())
         return connections, size

@@ -45,7 +45,8 @@ class Outcome:
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """Takes jobs one at a time; `finished` is called on the lane's own thread."""
+    """Takes jobs one at a time. On its own thread it asks `following` what to do after a job, and tells `finished`;
+    with nothing to follow it is idle until it is given a job."""
 
     name: str
     engine: Engine
@@ -53,7 +54,8 @@ class Lane:
     metrics: Metrics
     pool_timeout: float
     buffer: CopyBuffer
-    finished: Callable[["Lane", Any, Outcome], None]
+    following: Callable[[Any, Outcome], Job | None]
+    finished: Callable[["Lane", Any, Outcome, Any], None]
     _inbox: SimpleQueue[Job | None] = field(default_factory=SimpleQueue)
     _pooled: PoolProxiedConnection | None = None
     _thread: Thread | None = None
@@ -74,8 +76,12 @@ class Lane:
             self._thread.join(timeout)
 
     def _work(self) -> None:
-        while (job := self._next()) is not None:
-            self.finished(self, job, self._run(job))
+        job = self._next()
+        while job is not None:
+            outcome = self._run(job)
+            following = self.following(job, outcome)
+            self.finished(self, job, outcome, following)
+            job = following or self._next()
         self._release()
 
     def _next(self) -> Job | None:

@@ -10,13 +10,15 @@ further calls of that shape wait and then go together, as one statement. What ke
 - a batch that fails, or brings too many bytes, is run again call by call, so that the fault lands on its caller;
 - a call that is abandoned while it waits is dropped; a statement is cancelled when the last call it serves has gone.
 
-All bookkeeping is done on the event loop; the threads see only what they are given.
+All bookkeeping is done on the event loop. The threads see what they are given, and may take what waits for the shape
+that they are at.
 """
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, TypeVar
@@ -29,7 +31,7 @@ from service.db.batch import Answer, Batch, Call, Errand
 from service.db.cancel import Abandoned, StatementGuard
 from service.db.copy import Copied, CopyBuffer
 from service.db.errors import translated
-from service.db.lane import Lane, Outcome
+from service.db.lane import Job, Lane, Outcome
 from service.db.queries import Statements
 from service.db.turnstile import Turnstile
 from service.db.worker import Worker
@@ -85,22 +87,30 @@ class Lanes:
         self._heavy_queue: deque[Call | Errand] = deque()
         self._depth = 0
         self._closed = False
-        self._quick = self._start("lane", settings.lanes, engine, BATCH_BYTES, self._quick_finished)
+        self._quick = self._start("lane", settings.lanes, engine, BATCH_BYTES, self._follow, self._quick_finished)
         # More than an answer may have, so that the limit on it, which counts what is written, is what cuts it.
         budget = 2 * settings.max_response_bytes
-        self._heavy = self._start("heavy-lane", settings.heavy_lanes, engine, budget, self._heavy_finished)
+        self._heavy = self._start("heavy-lane", settings.heavy_lanes, engine, budget, _nothing, self._heavy_finished)
         self._all = (*self._quick, *self._heavy)
         metrics.lane_depth.set_function(lambda: self._depth)
 
     def _start(
-        self, name: str, count: int, engine: Engine, budget: int, finished: Callable[[Lane, Any, Outcome], None]
+        self,
+        name: str,
+        count: int,
+        engine: Engine,
+        budget: int,
+        following: Callable[[Any, Outcome], Job | None],
+        finished: Callable[[Lane, Any, Outcome, Any], None],
     ) -> list[Lane]:
-        def report(lane: Lane, job: Any, outcome: Outcome) -> None:
-            self._loop.call_soon_threadsafe(finished, lane, job, outcome)
+        def tell(*what: Any) -> None:
+            self._loop.call_soon_threadsafe(finished, *what)
 
         timeout = self._settings.pool_timeout
         lanes = [
-            Lane(f"{name}-{number}", engine, self._turnstile, self._metrics, timeout, CopyBuffer(budget), report)
+            Lane(
+                f"{name}-{number}", engine, self._turnstile, self._metrics, timeout, CopyBuffer(budget), following, tell
+            )
             for number in range(count)
         ]
         for lane in lanes:
@@ -171,12 +181,11 @@ class Lanes:
     def _dispatch(self, traffic: Traffic) -> None:
         """Gives what waits to idle lanes, as far as the shape may have them."""
         while traffic.waiting and self._may_run(traffic):
-            calls = self._take(traffic)
-            if calls:
-                batch = self._batch(calls)
+            batch = self._take(traffic)
+            if batch:
                 traffic.running += 1
+                self._commit(traffic, batch)
                 self._quick.pop().give(batch)
-                self._loop.call_later(LONG_SECONDS, self._runs_long, traffic, batch)
         if not traffic.waiting:
             self._queue.pop(traffic, None)
 
@@ -184,14 +193,28 @@ class Lanes:
         kept = 1 if traffic.long else 0  # the last idle lane is for shapes that have none
         return traffic.running < self._settings.lanes_per_shape and len(self._quick) > kept
 
-    def _take(self, traffic: Traffic) -> list[Call]:
+    def _take(self, traffic: Traffic) -> Batch | None:
+        """On the event loop or on a lane's thread: the calls at the front that are still awaited."""
         most = min(self._settings.lane_batch, max(1, int(BATCH_ROWS / traffic.rows)))
         taken: list[Call] = []
-        while traffic.waiting and len(taken) < most:
-            call = traffic.waiting.popleft()
-            if not call.future.done():
-                taken.append(call)
-        return taken
+        with suppress(IndexError):  # nobody is left
+            while len(taken) < most:
+                call = traffic.waiting.popleft()
+                if not call.future.done():
+                    taken.append(call)
+        return Batch(self._statements[traffic.shape], taken) if taken else None
+
+    def _follow(self, batch: Batch, outcome: Outcome) -> Batch | None:
+        """On the lane's thread, so that PostgreSQL need not wait until the event loop finds time: what its lane does
+        next without being told. Nothing, where other shapes may be waiting for a lane, or anything is unusual."""
+        if outcome.error is not None or batch.long or not self._quick or self._closed:
+            return None
+        traffic = self._traffic.get(batch.shape)
+        return self._take(traffic) if traffic is not None else None
+
+    def _commit(self, traffic: Traffic, batch: Batch) -> None:
+        self._note(batch)
+        self._loop.call_later(LONG_SECONDS, self._runs_long, traffic, batch)
 
     def _runs_long(self, traffic: Traffic, batch: Batch) -> None:
         if batch.running:
@@ -200,20 +223,35 @@ class Lanes:
             traffic.long += 1
             self._dispatch(traffic)
 
-    def _quick_finished(self, lane: Lane, batch: Batch, outcome: Outcome) -> None:
-        self._quick.append(lane)
+    def _quick_finished(self, lane: Lane, batch: Batch, outcome: Outcome, following: Batch | None) -> None:
         traffic = self._traffic[batch.shape]
+        if following is not None:
+            self._go_on(traffic, batch, following)
+        else:
+            self._rest(lane, traffic, batch)
+        rows = self._settle(batch, outcome)
+        traffic.note_rows(rows / len(batch.calls))
+
+    def _go_on(self, traffic: Traffic, batch: Batch, following: Batch) -> None:
+        """The lane is at the next statement of the same shape already."""
+        if batch.long:
+            traffic.long -= 1
+            traffic.running += 1
+        self._commit(traffic, following)
+        if not traffic.waiting:
+            self._queue.pop(traffic, None)
+
+    def _rest(self, lane: Lane, traffic: Traffic, batch: Batch) -> None:
+        """The lane is idle. First what waits: PostgreSQL works on it while the answers are made of what it sent."""
+        self._quick.append(lane)
         if batch.long:
             traffic.long -= 1
         else:
             traffic.running -= 1
-        # First what waits: PostgreSQL works on it while the answers are made of what it sent.
         for waiting in list(self._queue):
             if not self._quick:
                 break
             self._dispatch(waiting)
-        rows = self._settle(batch, outcome)
-        traffic.note_rows(rows / len(batch.calls))
 
     # Heavy calls and errands: a statement each.
 
@@ -228,9 +266,11 @@ class Lanes:
                 self._heavy.pop().give(self._alone(waiting) if isinstance(waiting, Call) else waiting)
 
     def _alone(self, call: Call) -> Batch:
-        return self._batch([call])
+        batch = Batch(self._statements[call.search.shape], [call])
+        self._note(batch)
+        return batch
 
-    def _heavy_finished(self, lane: Lane, job: Batch | Errand, outcome: Outcome) -> None:
+    def _heavy_finished(self, lane: Lane, job: Batch | Errand, outcome: Outcome, following: None) -> None:
         self._heavy.append(lane)
         if isinstance(job, Batch):
             self._settle(job, outcome)
@@ -242,12 +282,17 @@ class Lanes:
 
     # Both.
 
-    def _batch(self, calls: list[Call]) -> Batch:
+    def _note(self, batch: Batch) -> None:
+        """From here on it counts when a caller leaves. One may have left since a lane took the call by itself."""
         now = perf_counter()
-        for call in calls:
+        for call in batch.calls:
             self._metrics.lane_wait.observe(now - call.since)
-        self._metrics.batch_size.observe(len(calls))
-        return Batch(self._statements[calls[0].search.shape], calls)
+            if not call.future.done():
+                call.job = batch
+                batch.waiting += 1
+        self._metrics.batch_size.observe(len(batch.calls))
+        if not batch.waiting:
+            self._cancel(batch.guard)
 
     def _settle(self, batch: Batch, outcome: Outcome) -> int:
         """Hands each caller its own rows, and says how many there were; what failed together is run again apart."""
@@ -255,9 +300,9 @@ class Lanes:
         self._metrics.query.labels(batch.shape.name, batch.shape.layer).observe(outcome.seconds)
         if outcome.error is None:
             return self._deliver(batch, outcome.result)
-        if len(batch.calls) == 1 or outcome.fatal:
+        if outcome.fatal or (len(batch.calls) == 1 and not isinstance(outcome.error, Abandoned)):
             self._refuse(batch, outcome.error)
-        elif not isinstance(outcome.error, Abandoned):
+        else:  # those whose caller has gone are left out there
             self._heavy_queue.extend(batch.calls)
             self._dispatch_heavy()
         return 0
@@ -294,6 +339,10 @@ class Lanes:
             guard.cancel(self._control)
         except SQLAlchemyError as error:  # then the statement's own timeout ends it
             log.warning("a statement could not be cancelled", exc_info=error)
+
+
+def _nothing(job: Job, outcome: Outcome) -> None:
+    """What a heavy lane does by itself after a job."""
 
 
 def _succeed(future: asyncio.Future[Any], result: object) -> None:
