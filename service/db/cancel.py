@@ -38,14 +38,19 @@ class StatementGuard:
             self._backend = None
             return interrupted or not self._sent
 
-    def cancel(self, control: Engine) -> None:
-        """Blocks while the server is told, over `control`: libpq's own way holds the interpreter's lock meanwhile."""
+    def cancel(self, control: Engine) -> bool:
+        """Blocks while the server is told, over `control`: libpq's own way holds the interpreter's lock meanwhile.
+
+        Whether the statement must be looked after again: the server ignores what comes before the statement does.
+        """
         with self._lock:
             self._cancelled = True
-            if self._backend is not None:
-                self._sent = True
-                with control.connect() as connection:
-                    connection.execute(_CANCEL, {"pid": self._backend})
+            if self._backend is None:
+                return False
+            self._sent = True
+            with control.connect() as connection:
+                connection.execute(_CANCEL, {"pid": self._backend})
+            return True
 
     @property
     def cancelled(self) -> bool:

@@ -48,6 +48,7 @@ LONG_SECONDS = 0.05  # after this a statement no longer holds up its like
 BATCH_ROWS = 4096  # rows that a batch is expected to bring at most
 BATCH_BYTES = 16 * 1024 * 1024  # a batch that brings more is run again call by call
 KNOWN_SHAPES = 4096
+CANCEL_AGAIN_SECONDS = 0.05
 
 
 @dataclass(slots=True, eq=False)
@@ -332,13 +333,21 @@ class Lanes:
 
     def _cancel(self, guard: StatementGuard) -> None:
         self._metrics.cancelled.labels("abandoned").inc()
+        self._send_cancel(guard)
+
+    def _send_cancel(self, guard: StatementGuard) -> None:
         self._canceller.submit(lambda: self._tell(guard))
 
     def _tell(self, guard: StatementGuard) -> None:
+        """On the canceller's thread. Again and again until the statement has ended."""
+        again = True
         try:
-            guard.cancel(self._control)
-        except SQLAlchemyError as error:  # then the statement's own timeout ends it
-            log.warning("a statement could not be cancelled", exc_info=error)
+            again = guard.cancel(self._control)
+        except SQLAlchemyError as error:
+            log.warning("a statement could not be cancelled yet", exc_info=error)
+        if again:
+            with suppress(RuntimeError):  # the event loop has gone
+                self._loop.call_soon_threadsafe(self._loop.call_later, CANCEL_AGAIN_SECONDS, self._send_cancel, guard)
 
 
 def _nothing(job: Job, outcome: Outcome) -> None:

@@ -5,6 +5,7 @@ as the features it finds.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
@@ -426,6 +427,22 @@ async def test_errands_run_beside_searches_and_can_be_abandoned(database: str) -
         await lanes.until(lambda: _true(lanes.running))
         assert await lanes.ids(lookup(QUICK)) == [QUICK]
         errand.cancel()
+        await lanes.until(lambda: _none(lanes.running), seconds=1.0)
+
+
+async def test_a_cancellation_that_comes_before_its_statement_is_sent_again(database: str) -> None:
+    about_to_send = threading.Event()
+
+    def work(cursor: Any) -> Any:
+        about_to_send.set()
+        time.sleep(0.2)  # meanwhile the server is told, and ignores it, since nothing runs yet
+        cursor.execute("SELECT pg_sleep(5)")
+
+    async with bench(database) as lanes:
+        errand = asyncio.create_task(lanes.lanes.run(work))
+        await asyncio.to_thread(about_to_send.wait)
+        errand.cancel()
+        await asyncio.sleep(0.25)
         await lanes.until(lambda: _none(lanes.running), seconds=1.0)
 
 
