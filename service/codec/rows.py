@@ -9,8 +9,9 @@ from weakref import WeakKeyDictionary
 
 from service.catalog import PropertyType
 from service.codec import wire
+from service.db.columns import Column
 from service.db.copy import Row
-from service.db.queries import Column, Statement
+from service.db.queries import Statement
 from service.domain import Encoding
 from spatial.v1 import feature_pb2, geometry_pb2
 

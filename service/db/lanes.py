@@ -5,8 +5,8 @@ further calls of that shape wait and then go together, as one statement. What ke
 
 - only calls of one shape share a statement, and a batch is bounded in calls and in the rows they are expected to bring;
 - calls that may be slow have lanes of their own, a statement each;
-- a shape runs `per_shape` statements at a time; one that runs long no longer counts, so that it does not hold up its
-  like, but the last idle lane is kept for other shapes;
+- a shape runs `lanes_per_shape` statements at a time; one that runs long no longer counts, so that it does not hold up
+  its like, but the last idle lane is kept for other shapes;
 - a batch that fails, or brings too many bytes, is run again call by call, so that the fault lands on its caller;
 - a call that is abandoned while it waits is dropped; a statement is cancelled when the last call it serves has gone.
 

@@ -13,7 +13,6 @@ from typing import Any
 from geoalchemy2 import Geometry
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     Float,
     FromClause,
     Select,
@@ -33,11 +32,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
-from service.catalog import Catalog, Layer, Property, PropertyType
+from service.catalog import Catalog, Layer
+from service.db.columns import Column, Expression, geometry_column, property_column
 from service.db.copy import Decoder, Field, Wire, decoder
-from service.domain import DistanceModel, Encoding, Kind, Output, Predicate, Result, Shape, View
-
-Expression = ColumnElement[Any]
+from service.domain import DistanceModel, Kind, Predicate, Result, Shape, View
 
 _DIALECT = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
 
@@ -74,16 +72,6 @@ _PREDICATES: Mapping[Predicate, str] = {
     Predicate.OVERLAPS: "ST_Overlaps",
     Predicate.EQUALS: "ST_Equals",
 }
-
-
-@dataclass(frozen=True)
-class Column:
-    """One value of a row. `kind` says what it is; a property has a name and a type besides."""
-
-    kind: str  # "ordinal", "key", "distance", "geometry", "property" or "count"
-    expression: Expression
-    field: Field
-    property: Property | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +169,7 @@ def _measures_on_earth(shape: Shape) -> bool:
     return shape.variant in (DistanceModel.SPHEROID, DistanceModel.SPHERE)
 
 
-# --- the searches, one a kind --------------------------------------------------------------------------------------
+# The searches, one a kind.
 
 
 def _radius(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
@@ -297,9 +285,6 @@ def _spheroid(shape: Shape) -> tuple[Expression, ...]:
     return (false(),) if shape.variant is DistanceModel.SPHERE else ()
 
 
-# --- the columns of an answer --------------------------------------------------------------------------------------
-
-
 def _columns(layer: Layer, shape: Shape, probe: FromClause) -> tuple[Column, ...]:
     ordinal = Column("ordinal", probe.c.ordinal, Field(Wire.INT64, nullable=False))
     if shape.result is Result.COUNT:
@@ -309,43 +294,6 @@ def _columns(layer: Layer, shape: Shape, probe: FromClause) -> tuple[Column, ...
         distance = _distance(layer, shape, probe)
         columns.append(Column("distance", distance, Field(Wire.FLOAT64, nullable=False)))
     if shape.output.view is not View.NONE:
-        columns.append(
-            Column(
-                "geometry",
-                geometry_output(layer, shape.output),
-                Field(Wire.BYTES, bool(getattr(layer.geometry, "nullable", True))),
-            )
-        )
+        columns.append(geometry_column(layer, shape.output))
     names = layer.stored if shape.output.properties is None else shape.output.properties
-    return (*columns, *(_property(layer.properties[name]) for name in names))
-
-
-def geometry_output(layer: Layer, output: Output) -> Expression:
-    """The geometry as an answer carries it; computed in the database, and only for the rows that are answered with."""
-    viewed: Expression = layer.geometry
-    if output.view is View.CENTROID:
-        viewed = func.ST_Centroid(viewed)
-    elif output.view is View.BBOX:
-        viewed = func.ST_Envelope(viewed)
-    if output.encoding is Encoding.WKT:
-        return func.ST_AsText(viewed, type_=Text())
-    if output.encoding is Encoding.GEOJSON:
-        return func.ST_AsGeoJSON(viewed, literal_column("9"), literal_column("0"), type_=Text())
-    return func.ST_AsBinary(viewed, literal_column("'NDR'"), type_=postgresql.BYTEA())
-
-
-def _property(prop: Property) -> Column:
-    cast_to, wire = {
-        PropertyType.BOOLEAN: (None, Wire.BOOL),
-        PropertyType.INTEGER: (BigInteger(), Wire.INT64),
-        PropertyType.NUMBER: (Float(53), Wire.FLOAT64),
-        PropertyType.TIMESTAMP: (None, Wire.INT64),  # microseconds since 2000
-        PropertyType.JSON: (postgresql.JSONB(), Wire.BYTES),
-        PropertyType.STRING: (Text(), Wire.BYTES),
-    }[prop.type]
-    expression = prop.expression
-    if prop.type is PropertyType.JSON:
-        expression = cast(func.to_jsonb(expression), Text())
-    elif cast_to is not None:
-        expression = cast(expression, cast_to)
-    return Column("property", expression, Field(wire, prop.nullable), prop)
+    return (*columns, *(property_column(layer.properties[name]) for name in names))

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "models": {"geography", "mapping"},
     "catalog": {"domain", "errors", "geography", "models"},
     "db": {"catalog", "domain", "errors", "settings", "observability"},
-    "codec": {"catalog", "domain", "errors", "db.queries", "db.copy", "db.batch", "db.describe"},
+    "codec": {"catalog", "domain", "errors", "db.queries", "db.columns", "db.copy", "db.batch", "db.describe"},
     "migrations": {"db.engine", "models", "settings"},
     "postgres": set(),
     "embedded": {"postgres"},
