@@ -22,7 +22,7 @@ query:  ## Ask the running service one question
 	@scripts/query
 
 test: setup tools  ## Run the tests; ARGS="-k radius" goes to pytest
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 lint: setup  ## Check style, format and types
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 from typing import Any
+from uuid import UUID
 
 from geoalchemy2 import Geometry
 from sqlalchemy import ColumnElement, Table, inspect
@@ -78,16 +79,39 @@ class Layer:
         """The properties that an answer carries when none are named."""
         return tuple(name for name, prop in self.properties.items() if not prop.computed)
 
+    @property
+    def integer_key(self) -> bool:
+        return isinstance(self.key.type, sql.Integer)
+
     def parse_key(self, text: str) -> Key:
         """The key that `text` stands for; INVALID_ID where it cannot be one."""
+        if self.integer_key:
+            return self._integer(text)
+        # PostgreSQL's texts have no NUL; ids are echoed, so of a UUID only the canonical form is one.
+        if not text or "\0" in text or (isinstance(self.key.type, sql.Uuid) and not _is_uuid(text)):
+            raise self._no_key(text)
+        return text
+
+    def _integer(self, text: str) -> int:
         try:
             key = int(text)
         except ValueError:
-            key = None
+            raise self._no_key(text) from None
         # int() forgives blanks, underscores and signs; ids are echoed, so only the canonical form is one.
-        if key is None or str(key) != text or key not in BIGINT:
-            raise InvalidArgument(Reason.INVALID_ID, f"{text[:80]!r} is not an integer key of layer {self.name!r}")
+        if str(key) != text or key not in BIGINT:
+            raise self._no_key(text)
         return key
+
+    def _no_key(self, text: str) -> InvalidArgument:
+        kind = "an integer" if self.integer_key else "a"
+        return InvalidArgument(Reason.INVALID_ID, f"{text[:80]!r} is not {kind} key of layer {self.name!r}")
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
 
 
 class Catalog:

@@ -76,10 +76,28 @@ class Question(NamedTuple):
 
 
 class Result(StrEnum):
-    """What a statement answers with: features, or how many there are."""
+    """What a statement answers with: features, up to a limit for each probe; how many there are; or all of them, in the
+    order of their keys or in whatever order is fastest."""
 
     FEATURES = "features"
     COUNT = "count"
+    ALL_BY_KEY = "all_by_key"
+    ALL = "all"
+
+    @property
+    def streams(self) -> bool:
+        return self in (Result.ALL, Result.ALL_BY_KEY)
+
+
+_VERBS = {Result.COUNT: "count", Result.ALL: "stream", Result.ALL_BY_KEY: "stream"}
+
+
+class Layout(Enum):
+    """How a stream's features are laid out; the numbers are the contract's."""
+
+    ROWS = 1
+    COLUMNS = 2
+    ARROW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +130,7 @@ class Shape:
     @property
     def name(self) -> str:
         """For metrics and logs."""
-        return self.kind.value if self.result is Result.FEATURES else f"count_{self.kind.value}"
+        return self.kind.value if self.result is Result.FEATURES else f"{_VERBS[self.result]}_{self.kind.value}"
 
 
 class Search(NamedTuple):
@@ -135,3 +153,49 @@ class Count(NamedTuple):
 
     search: Search
     estimated: bool
+
+
+class Export(NamedTuple):
+    """A search that streams. `bound_to` is what the tokens of a resumable stream are bound to."""
+
+    search: Search
+    layout: Layout
+    bound_to: bytes | None
+
+
+class Batch(NamedTuple):
+    """Some of what a stream delivers, as the message's bytes, and how many features or pairs it has."""
+
+    message: bytes
+    features: int
+
+
+class Side(Enum):
+    LEFT = "left"
+    RIGHT = "right"
+
+
+@dataclass(frozen=True, slots=True)
+class JoinShape:
+    """What the joins have in common that one statement serves.
+
+    `condition` is how features are compared, read as *left PREDICATE right*, or how their distance is measured. An
+    output of None answers with the key alone. `ordered` is by the left key, then by the right one; `resumed` whether
+    the answer starts after a pair.
+    """
+
+    left: str
+    right: str
+    condition: Predicate | DistanceModel
+    left_output: Output | None = None
+    right_output: Output | None = None
+    ordered: bool = False
+    resumed: bool = False
+
+
+class Join(NamedTuple):
+    """A join with the arguments of its statement. `bound_to` is what the tokens of a resumable one are bound to."""
+
+    shape: JoinShape
+    arguments: tuple[Argument, ...]
+    bound_to: bytes | None

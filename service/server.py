@@ -15,15 +15,22 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 
 from service import __version__
 from service.catalog import Catalog, shipped_layers
+from service.codec.exports import ExportReader
 from service.codec.geometry import GeometryLimits, ProbeReader
+from service.codec.joins import JoinReader
+from service.codec.matches import MatchReader, MatchWriter
 from service.codec.questions import QuestionReader
 from service.codec.requests import RequestReader
 from service.codec.responses import ResponseWriter
-from service.db.engine import control_engine, read_engine
-from service.db.lanes import Lanes
+from service.codec.rows import FeatureReader
+from service.db.canceller import Canceller
+from service.db.engine import bulk_pool, control_engine, read_pool
+from service.db.lanes import Lanes, match_lanes
 from service.db.queries import Statements
+from service.db.stream import Streams
 from service.health import Readiness
 from service.interceptors.chain import Registrar
+from service.interceptors.errors import status_of
 from service.interceptors.logs import CallLog
 from service.interceptors.metrics import CallMetrics
 from service.interceptors.request_id import RequestIds
@@ -31,7 +38,9 @@ from service.interceptors.running import RunningCalls
 from service.observability.http import StatusServer
 from service.observability.metrics import Metrics
 from service.reflection import add_reflection
+from service.servicers.matches import MatchServicer
 from service.servicers.spatial import SpatialServicer
+from service.servicers.streams import StreamServicer
 from service.settings import Settings
 
 # Calls still running so shortly before the end of the grace period are going to be cut off by it.
@@ -84,18 +93,38 @@ async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
         metrics = _metrics()
         catalog = Catalog(shipped_layers())
-        engine = read_engine(settings, url, metrics)
-        stack.callback(engine.dispose)
+        pool = read_pool(settings, url, metrics)
+        stack.callback(pool.engine.dispose)
+        bulk = bulk_pool(settings, url, metrics)
+        stack.callback(bulk.engine.dispose)
         control = control_engine(settings, url)
         stack.callback(control.dispose)
         statements = Statements(catalog)
-        lanes = Lanes(engine, control, statements, settings, metrics)
+        canceller = Canceller(control, metrics)
+        stack.callback(canceller.close)
+        features = FeatureReader({layer.name: layer.srid for layer in catalog})
+        lanes = Lanes(pool, canceller, statements, settings, metrics, features)
         stack.push_async_callback(lanes.close)
+        matching = match_lanes(bulk, canceller, statements, settings, metrics)
+        stack.push_async_callback(matching.close)
+        streams = Streams(bulk, canceller, settings.max_streams, metrics)
+        stack.push_async_callback(streams.close)
 
         limits = GeometryLimits(settings.max_request_bytes, settings.max_vertices, settings.max_geometry_depth)
         questions = QuestionReader(catalog, ProbeReader(limits), settings.max_radius)
         spatial = SpatialServicer(
-            catalog, statements, lanes, RequestReader(questions), ResponseWriter(catalog, settings.max_response_bytes)
+            catalog, statements, lanes, RequestReader(questions), ResponseWriter(settings.max_response_bytes)
+        )
+
+        joins = JoinReader(questions, settings.max_radius)
+        streaming = StreamServicer(
+            catalog, statements, streams, ExportReader(questions), joins, settings.stream_connections
+        )
+        matches = MatchServicer(
+            matching,
+            MatchReader(questions),
+            MatchWriter(catalog, settings.max_response_bytes, status_of),
+            settings.match_connections,
         )
 
         # Ids first, so that all that follows can name the call; what is running last, so that it counts only calls
@@ -105,9 +134,9 @@ async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
         observers = (RequestIds(), CallLog(), call_metrics, running)
 
         server = grpc.aio.server(options=_options(settings))
-        registrar = Registrar(server, observers)
+        registrar = Registrar(server, observers, settings.stall_timeout)
         health = health_aio.HealthServicer()
-        registrar.add(spatial.SERVICE, spatial)
+        registrar.add(spatial.SERVICE, spatial, streaming, matches)
         health_pb2_grpc.add_HealthServicer_to_server(health, registrar)
         add_reflection(registrar, [spatial.SERVICE.full_name, HEALTH])
         for method in registrar.methods:

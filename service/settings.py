@@ -46,8 +46,19 @@ class Settings(BaseSettings):
     connect_timeout: Count = 3
     """Seconds to wait for a new connection."""
 
+    bulk_pool_size: Count = 8
+    """Connections for streams and matches, in each process: what they use, no lookup waits for."""
+    max_streams: Count = 8
+    """Streams at a time, in each process; more are refused with TOO_MANY_STREAMS."""
+    stream_connections: Count = 2
+    """Connections that one stream of a whole layer in the ARROW layout may read with at once."""
+    match_connections: Count = 2
+    """Statements at a time for matches, in each process."""
+    stall_timeout: Seconds = 60.0
+    """How long a stream waits for its reader to take a batch before STREAM_STALLED."""
+
     statement_timeout: Seconds = 30.0
-    """The longest a statement may run; the caller's own deadline ends it earlier."""
+    """The longest a statement may run; the caller's own deadline ends it earlier. A stream may run longer."""
     lock_timeout: Seconds = 2.0
     """The longest a statement waits for a lock."""
     idle_in_transaction_timeout: Seconds = 30.0

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from google.protobuf.message import Message
 
+from service.codec.tokens import DIGEST_BYTES, fingerprint, write_token
 from spatial.v1 import geometry_pb2
 from spatial.v1.query_pb2 import (
     BatchGetFeaturesRequest,
@@ -12,6 +13,7 @@ from spatial.v1.query_pb2 import (
     GetFeatureRequest,
     GetLayerRequest,
     IntersectsQuery,
+    JoinQuery,
     LayerQuery,
     NearestQuery,
     Output,
@@ -20,6 +22,10 @@ from spatial.v1.query_pb2 import (
     SearchIntersectsRequest,
     SearchNearestRequest,
     SearchRadiusRequest,
+    StreamFeaturesRequest,
+    StreamIntersectsRequest,
+    StreamJoinRequest,
+    StreamRadiusRequest,
 )
 from tests.questions import facility, intersects, point, radius, wkt
 
@@ -47,6 +53,10 @@ def nearest_to(probe: geometry_pb2.Probe | None = None, **fields: Any) -> Search
 
 def meeting(probe: geometry_pb2.Probe | None = None, **fields: Any) -> SearchIntersectsRequest:
     return SearchIntersectsRequest(query=IntersectsQuery(**{"layer": "zones", "probe": probe or point(), **fields}))
+
+
+def streaming(layer: str = "zones", **fields: Any) -> StreamFeaturesRequest:
+    return StreamFeaturesRequest(query=LayerQuery(layer=layer), **fields)
 
 
 def counting(**fields: Any) -> CountFeaturesRequest:
@@ -285,5 +295,118 @@ CASES: dict[str, Case] = {
         INVALID,
         "UNKNOWN_ENUM_VALUE",
         "mode",
+    ),
+    "StreamRadius without a query": (StreamRadiusRequest(), INVALID, "REQUIRED", "query"),
+    "StreamRadius without a layer": (
+        StreamRadiusRequest(query=RadiusQuery(center=point(), radius_meters=1)),
+        INVALID,
+        "REQUIRED",
+        "query.layer",
+    ),
+    "StreamRadius without a center": (
+        StreamRadiusRequest(query=RadiusQuery(layer="zones", radius_meters=1)),
+        INVALID,
+        "REQUIRED",
+        "query.center",
+    ),
+    "StreamRadius of -1": (
+        StreamRadiusRequest(query=RadiusQuery(layer="zones", center=point(), radius_meters=-1)),
+        INVALID,
+        "OUT_OF_RANGE",
+        "query.radius_meters",
+    ),
+    "StreamRadius by an unknown model": (
+        StreamRadiusRequest(query=RadiusQuery(layer="zones", center=point(), distance_model=cast("Any", 9))),
+        INVALID,
+        "UNKNOWN_ENUM_VALUE",
+        "query.distance_model",
+    ),
+    "StreamIntersects without a query": (StreamIntersectsRequest(), INVALID, "REQUIRED", "query"),
+    "StreamIntersects with an invalid polygon": (
+        StreamIntersectsRequest(query=meeting(wkt(BOWTIE)).query),
+        INVALID,
+        "INVALID_GEOMETRY",
+        "query.probe.geometry.wkt",
+    ),
+    "StreamIntersects of a collection by WITHIN": (
+        StreamIntersectsRequest(query=meeting(wkt(MIXED), predicate="PREDICATE_WITHIN").query),
+        INVALID,
+        "UNSUPPORTED_GEOMETRY_TYPE",
+        "query.probe.geometry",
+    ),
+    "StreamFeatures without a query": (StreamFeaturesRequest(), INVALID, "REQUIRED", "query"),
+    "StreamFeatures of no layer": (streaming("x"), MISSING, "LAYER_NOT_FOUND", "query.layer"),
+    "StreamFeatures in a box beyond the Earth": (
+        StreamFeaturesRequest(query=LayerQuery(layer="zones", bbox=geometry_pb2.BoundingBox(east=181))),
+        INVALID,
+        "COORDINATE_OUT_OF_RANGE",
+        "query.bbox.east",
+    ),
+    "StreamFeatures with an unknown property": (
+        streaming(output=Output(properties=["name", "height"])),
+        INVALID,
+        "UNKNOWN_PROPERTY",
+        "output.properties[1]",
+    ),
+    "StreamFeatures in an unknown layout": (
+        streaming(layout=cast("Any", 4)),
+        INVALID,
+        "UNKNOWN_ENUM_VALUE",
+        "layout",
+    ),
+    "StreamFeatures in COLUMNS of WKT": (
+        streaming(layout="BATCH_LAYOUT_COLUMNS", output=Output(encoding="GEOMETRY_ENCODING_WKT")),
+        INVALID,
+        "UNSUPPORTED_ENCODING",
+        "output.encoding",
+    ),
+    "StreamFeatures in ARROW of GeoJSON": (
+        streaming(layout="BATCH_LAYOUT_ARROW", output=Output(encoding="GEOMETRY_ENCODING_GEOJSON")),
+        INVALID,
+        "UNSUPPORTED_ENCODING",
+        "output.encoding",
+    ),
+    "StreamFeatures with a torn token": (
+        streaming(resumable=True, resume_token="?"),
+        INVALID,
+        "INVALID_RESUME_TOKEN",
+        "resume_token",
+    ),
+    "StreamFeatures with a token of another request": (
+        streaming(resumable=True, resume_token=write_token(bytes(DIGEST_BYTES), 1)),
+        INVALID,
+        "INVALID_RESUME_TOKEN",
+        "resume_token",
+    ),
+    "StreamFeatures gone on with that was not resumable": (
+        streaming(resume_token=write_token(fingerprint(streaming()), 1)),
+        INVALID,
+        "INVALID_RESUME_TOKEN",
+        "resume_token",
+    ),
+    "StreamFeatures with a token whose key is none": (
+        streaming(resumable=True, resume_token=write_token(fingerprint(streaming(resumable=True)), 2**63)),
+        INVALID,
+        "INVALID_RESUME_TOKEN",
+        "resume_token",
+    ),
+    "StreamJoin without a query": (StreamJoinRequest(), INVALID, "REQUIRED", "query"),
+    "StreamJoin with no layer": (
+        StreamJoinRequest(query=JoinQuery(left_layer="zones", right_layer="x")),
+        MISSING,
+        "LAYER_NOT_FOUND",
+        "query.right_layer",
+    ),
+    "StreamJoin within -1": (
+        StreamJoinRequest(query=JoinQuery(left_layer="zones", right_layer="zones", distance_meters=-1)),
+        INVALID,
+        "OUT_OF_RANGE",
+        "query.distance_meters",
+    ),
+    "StreamJoin with a torn token": (
+        StreamJoinRequest(query=JoinQuery(left_layer="zones", right_layer="zones"), resumable=True, resume_token="?"),
+        INVALID,
+        "INVALID_RESUME_TOKEN",
+        "resume_token",
     ),
 }

@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from service.catalog import Layer
-from service.domain import DistanceModel, Encoding, Output, Predicate, View
+from service.domain import DistanceModel, Encoding, Layout, Output, Predicate, View
 from service.errors import InvalidArgument, Reason, SpatialError
 from spatial.v1 import query_pb2
 
-E = TypeVar("E", Predicate, DistanceModel, View, Encoding)
+E = TypeVar("E", Predicate, DistanceModel, View, Encoding, Layout)
 
 
 class at:  # noqa: N801 - read as a statement: `with at("query"):`
@@ -66,18 +66,18 @@ def distance(number: float, most: float, field: str) -> float:
     return number
 
 
-def output(layer: Layer, message: query_pb2.Output) -> Output:
+def output(layer: Layer, message: query_pb2.Output, field: str = "output") -> Output:
     """What of each feature is wanted; each property must exist, and is answered once."""
     for index, name in enumerate(message.properties):
         if name not in layer.properties:
             raise InvalidArgument(
                 Reason.UNKNOWN_PROPERTY,
                 f"layer {layer.name!r} has no property {name[:80]!r}",
-                field=f"output.properties[{index}]",
+                field=f"{field}.properties[{index}]",
                 metadata={"layer": layer.name},
             )
     return Output(
         properties=tuple(dict.fromkeys(message.properties)) or None,
-        view=enumerated(View, message.view, View.FULL, "output.view"),
-        encoding=enumerated(Encoding, message.encoding, Encoding.WKB, "output.encoding"),
+        view=enumerated(View, message.view, View.FULL, f"{field}.view"),
+        encoding=enumerated(Encoding, message.encoding, Encoding.WKB, f"{field}.encoding"),
     )

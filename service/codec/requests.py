@@ -1,11 +1,21 @@
 """From request messages to searches. What a caller can get wrong is said with the path of the field."""
 
 from service.catalog import Layer
-from service.codec import fields
+from service.codec import fields, tokens
 from service.codec.fields import at
 from service.codec.questions import QuestionReader
 from service.codec.tokens import fingerprint, read_token
-from service.domain import Argument, Count, Key, Kind, Page, Question, Result, Search, Shape
+from service.domain import (
+    Argument,
+    Count,
+    Key,
+    Kind,
+    Page,
+    Question,
+    Result,
+    Search,
+    Shape,
+)
 from service.errors import InvalidArgument, Reason
 from spatial.v1 import query_pb2
 
@@ -53,13 +63,13 @@ class RequestReader:
         query = fields.required(request, "query")
         with at("query"):
             question = self._questions.radius(query)
-        return self._page(request, question, position=2)
+        return self._page(request, question, distances=1)
 
     def intersects(self, request: query_pb2.SearchIntersectsRequest) -> Page:
         query = fields.required(request, "query")
         with at("query"):
             question = self._questions.intersects(query)
-        return self._page(request, question, position=1)
+        return self._page(request, question)
 
     def nearest(self, request: query_pb2.SearchNearestRequest) -> Search:
         query = fields.required(request, "query")
@@ -84,13 +94,14 @@ class RequestReader:
         self,
         request: query_pb2.SearchRadiusRequest | query_pb2.SearchIntersectsRequest,
         question: Question,
-        position: int,
+        distances: int = 0,
     ) -> Page:
-        """A page, from the start or from where its token says; `position` is how many parts the token has."""
+        """A page, from the start or from where its token says; `distances` is how many stand in the token."""
         most = fields.size(request.page_size, DEFAULT_PAGE, MOST_FEATURES, "page_size")
         after: tuple[Argument, ...] = ()
         if request.page_token:
-            after = read_token(request.page_token, bound_to(request), position)
+            keys = [self._questions.layer(question.layer)]
+            after = read_token(tokens.Kind.PAGE, request.page_token, bound_to(request), keys, distances=distances)
         return Page(self._search(question, request.output, most + 1, after), most)
 
     def _search(

@@ -1,34 +1,30 @@
-"""From answers to responses. Those that carry features are written as bytes, feature by feature."""
+"""From answers to responses. Those that carry features join the bytes that `FeatureReader` made of each."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from itertools import accumulate
 
-from service.catalog import Catalog, Layer
+from service.catalog import Layer
 from service.codec import wire
-from service.codec.rows import FeatureWriter
 from service.codec.tokens import write_token
 from service.db.batch import Answer
-from service.db.copy import Row
 from service.db.describe import Description
 from service.domain import Argument, Kind, Page
 from service.errors import NotFound, Reason, ResourceExhausted
 from spatial.v1 import geometry_pb2, query_pb2
 
-# SearchRadiusResponse, SearchNearestResponse, SearchIntersectsResponse and BatchGetFeaturesResponse agree on both.
-_FRAMES = wire.Prefixes(wire.tag(1, wire.LENGTH))
+# Behind the features in SearchRadiusResponse, SearchIntersectsResponse and BatchGetFeaturesResponse.
 SECOND = wire.tag(2, wire.LENGTH)
 
 
 class ResponseWriter:
-    def __init__(self, catalog: Catalog, max_bytes: int) -> None:
-        self._features = FeatureWriter({layer.name: layer.srid for layer in catalog})
+    def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
 
     def page(self, page: Page, answer: Answer, bound_to: Callable[[], bytes]) -> bytes:
         """As many features as the page may have and the limit on bytes lets through, but at least one. `bound_to` is
         what a token for the next page is bound to, asked for where there is one."""
-        framed = self._framed(answer, answer.rows[: page.size])
+        framed = _features(answer)[: page.size]
         fitting = self._fitting(framed)
         if fitting < len(answer.rows) or answer.cut:
             del framed[fitting:]
@@ -37,14 +33,14 @@ class ResponseWriter:
 
     def all(self, answer: Answer) -> bytes:
         """Every feature; RESPONSE_TOO_LARGE where they pass the limit on bytes."""
-        framed = self._framed(answer, answer.rows)
+        framed = _features(answer)
         self._check_size(answer, framed)
         return b"".join(framed)
 
     def batch(self, ids: Iterable[str], answer: Answer) -> bytes:
         """Those found in the order of the ids, then the ids of the others."""
         ids = dict.fromkeys(ids)
-        framed = self._framed(answer, answer.rows)
+        framed = _features(answer)
         self._check_size(answer, framed)
         found = {str(row[1]): feature for row, feature in zip(answer.rows, framed, strict=True)}
         missing = [wire.delimited(SECOND, key.encode()) for key in ids if key not in found]
@@ -57,16 +53,12 @@ class ResponseWriter:
                 f"layer {layer!r} has no feature {key!r}",
                 metadata={"layer": layer, "id": key},
             )
-        return self._features.features(answer.statement, answer.rows)[0]
+        return wire.content(_features(answer)[0])
 
     @staticmethod
     def count(answer: Answer) -> int:
         ((_, count),) = answer.rows
         return int(count)
-
-    def _framed(self, answer: Answer, rows: Iterable[Row]) -> list[bytes]:
-        """The features as elements of the field that all these responses have."""
-        return [_FRAMES[len(feature)] + feature for feature in self._features.features(answer.statement, rows)]
 
     def _fitting(self, framed: list[bytes]) -> int:
         """How many from the front stay within the limit on bytes; one always does."""
@@ -83,9 +75,13 @@ class ResponseWriter:
             )
 
 
+def _features(answer: Answer) -> list[bytes]:
+    return [row[-1] for row in answer.rows]
+
+
 def _position(answer: Answer, count: int) -> tuple[Argument, ...]:
     """After the last of so many rows: its key, behind its distance where that comes first in the order."""
-    _, key, *rest = answer.rows[count - 1]
+    _, key, *rest, _ = answer.rows[count - 1]
     return (rest[0], key) if answer.statement.shape.kind is Kind.RADIUS else (key,)
 
 

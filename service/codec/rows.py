@@ -1,32 +1,38 @@
-"""Rows to the wire: a COPY row becomes the bytes of a `Feature`, by an encoder composed once per statement."""
+"""Rows of features: for the answers to unary calls, and for the batches of streams."""
 
-import json
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
-from struct import Struct
-from typing import Any
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from weakref import WeakKeyDictionary
 
-from service.catalog import PropertyType
-from service.codec import wire
-from service.db.columns import Column
-from service.db.copy import Row
+from service.catalog import Layer
+from service.codec.features import feature_encoder, feature_reader
+from service.codec.frames import FULL_BYTES, Frame
+from service.codec.values import geometry_encoder, property_encoder
+from service.db.copy import Decoder, Row
 from service.db.queries import Statement
-from service.domain import Encoding
-from spatial.v1 import feature_pb2, geometry_pb2
+from service.domain import Batch, Result
 
-Encoder = Callable[[Any], bytes]
+__all__ = ["FeatureReader", "FeatureWriter", "RowsWriter", "geometry_encoder", "property_encoder"]
 
-_POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-_INFINITY = {2**63 - 1: "infinity", -(2**63): "-infinity"}
-_FIELDS = feature_pb2.Feature.DESCRIPTOR.fields_by_name
-_GEOMETRY_FIELDS = geometry_pb2.Geometry.DESCRIPTOR.fields_by_name
-_IDS = wire.Prefixes(wire.tag(_FIELDS["id"].number, wire.LENGTH))
-_GEOMETRY = wire.tag(_FIELDS["geometry"].number, wire.LENGTH)
-_PROPERTIES = wire.tag(_FIELDS["properties"].number, wire.LENGTH)
-_DISTANCE = wire.tag(_FIELDS["distance_meters"].number, wire.FIXED64)
-_SRID = wire.tag(_GEOMETRY_FIELDS["srid"].number, wire.VARINT)
-_double = Struct("<d").pack
+
+class FeatureReader:
+    """Reads what a COPY sends for any statement. What it composes for one is kept as long as the statement is."""
+
+    def __init__(self, srids: Mapping[str, int]) -> None:
+        self._srids = srids
+        self._readers: WeakKeyDictionary[Statement, Decoder] = WeakKeyDictionary()
+
+    def __call__(self, statement: Statement) -> Decoder:
+        """Of rows with features: the ordinal, the key, the distance if there is one, and the feature as an element of
+        a message's first field. Of any other rows: their values."""
+        if statement.shape.result is Result.COUNT:
+            return statement.decode
+        read = self._readers.get(statement)
+        if read is None:
+            srid = self._srids[statement.shape.layer]
+            read = self._readers[statement] = feature_reader(statement, srid)
+        return read
 
 
 class FeatureWriter:
@@ -45,77 +51,28 @@ class FeatureWriter:
         return [encode(row) for row in rows]
 
 
-def feature_encoder(statement: Statement, srid: int) -> Callable[[Row], bytes]:
-    """From a decoded row to the bytes of a Feature.
+class RowsWriter:
+    """Batches of features one after the other."""
 
-    Written out as source, like the decoder, for the same reason: each part is one expression over the row's values.
-    """
-    scope: dict[str, Any] = {"double": Struct("<d").pack, "ids": _IDS, "delimited": wire.delimited}
-    scope |= {"distance_tag": _DISTANCE, "properties_tag": _PROPERTIES}
-    parts, entries = ["ids[len(key)] + key"], []
-    names = []
-    for index, column in enumerate(statement.columns):
-        name = column.kind if column.kind != "property" else f"property_{index}"
-        names.append(name)
-        if column.kind == "geometry":
-            scope["write_geometry"] = geometry_encoder(statement.shape.output.encoding, srid)
-            parts.append("(b'' if geometry is None else write_geometry(geometry))")
-        elif column.kind == "property":
-            scope[f"write_{index}"] = property_encoder(column)
-            entries.append(f"write_{index}({name})")
-    if entries:
-        parts.append(f"delimited(properties_tag, {' + '.join(entries)})")
-    if "distance" in names:
-        parts.append("distance_tag + double(distance)")
-    source = f"def encode(row):\n {', '.join(names)}, = row\n key = b'%d' % key\n return {' + '.join(parts)}"
-    exec(source, scope)  # noqa: S102 - nothing in it comes from outside
-    encode: Callable[[Row], bytes] = scope["encode"]
-    return encode
+    def __init__(self, statement: Statement, layer: Layer, bound_to: bytes | None) -> None:
+        self._read = feature_reader(statement, layer.srid)
+        self._frame = Frame("rows", layer.srid, bound_to)
+
+    def batches(self, rows: bytes) -> Iterator[Batch]:
+        """The batches of some whole rows, perhaps none; the COPY's header before the first row and its trailer after
+        the last are passed over."""
+        found = self._read(rows)
+        features = [row[-1] for row in found]
+        for some in _slices(features):
+            message = self._frame.around(b"".join(features[some]), last=found[some.stop - 1][0])
+            yield Batch(message, some.stop - some.start)
 
 
-def geometry_encoder(encoding: Encoding, srid: int) -> Encoder:
-    """From WKB, or the text of WKT or GeoJSON, to a Feature's geometry field."""
-    field = {Encoding.WKB: "wkb", Encoding.WKT: "wkt", Encoding.GEOJSON: "geojson"}[encoding]
-    suffix = _SRID + wire.varint(srid)
-    tag = wire.tag(_GEOMETRY_FIELDS[field].number, wire.LENGTH)
-    prefixes = wire.Prefixes(_GEOMETRY, tag, suffix=len(suffix))
-
-    def encode(content: bytes) -> bytes:
-        return prefixes[len(content)] + content + suffix
-
-    return encode if encoding is not Encoding.GEOJSON else lambda text: encode(wire.struct(json.loads(text)))
-
-
-def property_encoder(column: Column) -> Encoder:
-    """From a property's decoded value to its entry in the Struct."""
-    assert column.property is not None
-    key = wire.key(column.property.name)
-    null = wire.entry(key, wire.NULL)
-    if column.property.type is PropertyType.STRING:
-        prefixes = wire.entry_prefixes(column.property.name)
-        return lambda text: null if text is None else prefixes[len(text)] + text
-    if column.property.type is PropertyType.BOOLEAN:
-        known = {True: wire.entry(key, wire.TRUE), False: wire.entry(key, wire.FALSE), None: null}
-        return known.__getitem__
-    encode = _VALUES[column.property.type]
-    return lambda value: null if value is None else wire.entry(key, encode(value))
-
-
-def _timestamp(microseconds: int) -> bytes:
-    """RFC 3339, or a word for what is none: PostgreSQL's infinities, and years beyond 9999."""
-    infinity = _INFINITY.get(microseconds)
-    if infinity:
-        return wire.string(infinity.encode())
-    try:
-        moment = _POSTGRES_EPOCH + timedelta(microseconds=microseconds)
-    except OverflowError:
-        return wire.string(b"out of range")
-    return wire.string(moment.isoformat().replace("+00:00", "Z").encode())
-
-
-_VALUES: dict[PropertyType, Encoder] = {
-    PropertyType.INTEGER: wire.integer,
-    PropertyType.NUMBER: wire.finite,
-    PropertyType.TIMESTAMP: _timestamp,
-    PropertyType.JSON: wire.json_value,
-}
+def _slices(features: Sequence[bytes]) -> Iterator[slice]:
+    """Those that fill a batch together, or one that is larger."""
+    ends = list(accumulate(map(len, features)))
+    first = size = 0
+    while first < len(ends):
+        after = max(first + 1, bisect_right(ends, size + FULL_BYTES))
+        yield slice(first, after)
+        first, size = after, ends[after - 1]

@@ -5,12 +5,14 @@ known beforehand does not. Tests hold what is written here against what protobuf
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from math import isfinite
 from struct import Struct
 from typing import Any
 
 _double = Struct("<d").pack
+_DOUBLE_BYTES = 8
 _SMALL = 1 << 14
 MOST_NESTED = 20  # objects and lists; each is up to four messages, of which readers allow a hundred within each other
 EXACT_INTEGERS = range(-(2**53), 2**53 + 1)
@@ -34,25 +36,47 @@ def delimited(tag: bytes, content: bytes) -> bytes:
     return tag + (_VARINTS[size] if size < _SMALL else varint(size)) + content
 
 
+def content(field: bytes) -> bytes:
+    """What a field of variable length holds."""
+    at = 1
+    while field[at] > 0x7F:
+        at += 1
+    return field[at + 1 :]
+
+
 class Prefixes(dict[int, bytes]):
     """What stands before a content of so many bytes that lies in fields within fields.
 
-    `starts` are the tags of the fields from the outside in, each with what stands before the next in it. `suffix` is
-    how many bytes follow the innermost field in those around it. Kept by size: most contents are of few sizes.
+    `starts` are the tags of the fields from the outside in, each behind what else stands in the one around it. Kept by
+    size: most contents are of few sizes.
     """
 
-    def __init__(self, *starts: bytes, suffix: int = 0) -> None:
+    def __init__(self, *starts: bytes) -> None:
         super().__init__()
         *self._outer, self._innermost = starts
-        self._suffix = suffix
 
     def __missing__(self, size: int) -> bytes:
         prefix = self._innermost + varint(size)
         for start in reversed(self._outer):
-            prefix = start + varint(len(prefix) + size + self._suffix) + prefix
+            prefix = start + varint(len(prefix) + size) + prefix
         if size < _SMALL:
             self[size] = prefix
         return prefix
+
+
+class SizedPrefixes(dict[int, tuple[bytes, int]]):
+    """The same, each with the size of the prefix and the content together; of size -1 is what is written for null."""
+
+    def __init__(self, prefixes: Prefixes, null: bytes = b"") -> None:
+        super().__init__({-1: (null, len(null))})
+        self._prefixes = prefixes
+
+    def __missing__(self, size: int) -> tuple[bytes, int]:
+        prefix = self._prefixes[size]
+        sized = prefix, len(prefix) + size
+        if size < _SMALL:
+            self[size] = sized
+        return sized
 
 
 def tag(number: int, wire_type: int) -> bytes:
@@ -132,9 +156,16 @@ def _integer(digits: str) -> int | str:
     return int(digits) if len(digits) < 20 else digits
 
 
-def entry_prefixes(name: str) -> Prefixes:
-    """Before the text of a string property called `name`."""
-    return Prefixes(_ENTRY, key(name), _STRING)
+@cache
+def entry_prefixes(name: str) -> SizedPrefixes:
+    """Before the text of a string property called `name`; for null, the whole entry."""
+    return SizedPrefixes(Prefixes(_ENTRY, key(name), _STRING), null=entry(key(name), NULL))
+
+
+def number_entry(name: str) -> Callable[[float], bytes]:
+    """From a finite number to the entry of a property called `name`."""
+    start = entry(key(name), number(0))[:-_DOUBLE_BYTES]
+    return partial(Struct(f"<{len(start)}sd").pack, start)
 
 
 def _items(content: Sequence[Any], depth: int) -> bytes:

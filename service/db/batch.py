@@ -8,7 +8,7 @@ from typing import Any
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
 from service.db.cancel import StatementGuard
-from service.db.copy import Copied, CopyBuffer, Row
+from service.db.copy import Copied, CopyBuffer, Decoder, Row
 from service.db.queries import Statement
 from service.domain import Argument, Search, Shape
 
@@ -19,7 +19,8 @@ class Overflow(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The rows for one search; `cut` says that there were more, which did not fit the budget."""
+    """The rows for one search, as the lanes' reader made them: each begins with its ordinal. `cut` says that there were
+    more, which did not fit the budget."""
 
     statement: Statement
     rows: list[Row]
@@ -42,17 +43,20 @@ class Batch:
 
     statement: Statement
     calls: list[Call]
+    read: Decoder
     guard: StatementGuard = field(default_factory=StatementGuard)
     waiting: int = 0  # callers that are still there
     running: bool = True
     long: bool = False
+    seconds: float = 0.0  # how long the statement ran
+    limit: asyncio.TimerHandle | None = None  # ends it where the session itself knows no limit
 
     @property
     def shape(self) -> Shape:
         return self.statement.shape
 
     def perform(self, cursor: Cursor, buffer: CopyBuffer) -> Copied:
-        """On the lane's thread. What was sent is decoded on the event loop, while the lane goes on."""
+        """On the lane's thread. What was sent is read on the event loop, while the lane goes on."""
         copied = buffer.copy(cursor, cursor.mogrify(self.statement.copy, self._parameters()))
         if copied.cut and len(self.calls) > 1:
             raise Overflow
@@ -67,7 +71,7 @@ class Batch:
 
     def answers(self, copied: Copied) -> list[Answer]:
         """Each call's own rows, told by the ordinal in front of them."""
-        rows = self.statement.decode(copied.data)
+        rows = self.read(copied.data)
         if len(self.calls) == 1:
             return [Answer(self.statement, rows, copied.cut)]
         answers = [Answer(self.statement, []) for _ in self.calls]

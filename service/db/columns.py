@@ -23,6 +23,13 @@ class Column:
     property: Property | None = None
 
 
+def key_column(layer: Layer) -> Column:
+    """The key: integers as such, any other type as its text."""
+    if layer.integer_key:
+        return Column("key", cast(layer.key, BigInteger()), Field(Wire.INT64, nullable=False))
+    return Column("key", cast(layer.key, Text()), Field(Wire.BYTES, nullable=False))
+
+
 def geometry_column(layer: Layer, output: Output) -> Column:
     """The geometry as an answer carries it; computed in the database, and only for the rows that are answered with."""
     nullable = bool(getattr(layer.geometry, "nullable", True))

@@ -2,20 +2,23 @@
 
 A row is a field count, then for each field its length (-1 for null) and its bytes. Fields of fixed width that are never
 null lie at known distances, so a run of them, and the length that follows, is one `struct` call. The function is
-written out as source once per statement, since a loop over fields would cost more than the fields do.
+written out as source once per statement, since a loop over fields would cost more than the fields do; what is to become
+of a row can be part of that source.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from mmap import MADV_DONTNEED, MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from struct import Struct
+from types import MappingProxyType
 from typing import Any
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 HEADER_BYTES = len(SIGNATURE) + 8  # flags, and the length of an extension that nobody uses
+TRAILER = b"\xff\xff"  # a field count of -1
 
 Row = tuple[Any, ...]
 Decoder = Callable[[bytes], list[Row]]
@@ -34,6 +37,10 @@ class Wire(Enum):
 class Field:
     wire: Wire
     nullable: bool = True
+
+    @property
+    def width(self) -> int:
+        return self.wire.value[1]
 
     @property
     def fixed(self) -> bool:
@@ -94,67 +101,86 @@ def _first_row(cursor: Cursor, statement: bytes) -> bytes:
 
 
 def decoder(fields: Sequence[Field]) -> Decoder:
-    """A function from all that a COPY sent, or as much of it as ends with a row, to the rows' values."""
-    names = [f"value_{index}" for index in range(len(fields))]
-    scope: dict[str, Any] = {"begin": HEADER_BYTES}
+    """A function from all that a COPY sent, or as much of it as begins and ends with a row, to the rows' values."""
+    return row_reader(fields, f"({', '.join(map(value_name, range(len(fields))))},)")
+
+
+def value_name(index: int) -> str:
+    """What the source given to `row_reader` calls a field's value."""
+    return f"value_{index}"
+
+
+def length_name(index: int) -> str:
+    """What it calls how many bytes a field of variable width was sent as: -1 for null."""
+    return f"length_{index}"
+
+
+def row_reader(
+    fields: Sequence[Field], row: str, lines: Sequence[str] = (), scope: Mapping[str, Any] = MappingProxyType({})
+) -> Decoder:
+    """A decoder that makes of each row what the expression `row` says, in Python source over the fields' names, the
+    names that `lines` assign before, and those in `scope`."""
+    names: dict[str, Any] = {"header": HEADER_BYTES, **scope}
     body: list[str] = []
     start = "2x"  # the field count
-    for run, variable in _segments(list(zip(names, fields, strict=True))):
-        body += _read_run(run, variable, start, scope)
+    for run, variable in _segments(list(enumerate(fields))):
+        body += _read_run(run, variable, start, names)
         if variable:
-            body += _read_variable(*variable, scope)
+            body += _read_variable(*variable, names)
         start = ""
-    source = _TEMPLATE.format(body="\n        ".join(body), row=", ".join(names))
-    exec(source, scope)  # noqa: S102 - nothing in it comes from outside
-    decode: Decoder = scope["decode"]
-    return decode
+    source = _TEMPLATE.format(body="\n        ".join([*body, *lines]), row=row)
+    exec(source, names)  # noqa: S102 - nothing in it comes from outside
+    read: Decoder = names["read"]
+    return read
 
 
-# A row that begins with 255 is none: the end is marked by a field count of -1.
+# A row has more than two bytes, and the trailer has no more.
 _TEMPLATE = """
-def decode(data):
+def read(data):
     rows = []
-    at, end = begin, len(data)
-    while at < end and data[at] != 255:
+    append = rows.append
+    at, end = header if data[:1] == b"P" else 0, len(data) - 2
+    while at < end:
         {body}
-        rows.append(({row},))
+        append({row})
     return rows
 """
 
-_Named = tuple[str, Field]
+_Numbered = tuple[int, Field]
 
 
-def _segments(fields: Sequence[_Named]) -> Iterator[tuple[list[_Named], _Named | None]]:
+def _segments(fields: Sequence[_Numbered]) -> Iterator[tuple[list[_Numbered], _Numbered | None]]:
     """Runs of fields of fixed width, each with the one of variable width that follows it."""
-    run: list[_Named] = []
-    for named in fields:
-        if named[1].fixed:
-            run.append(named)
+    run: list[_Numbered] = []
+    for numbered in fields:
+        if numbered[1].fixed:
+            run.append(numbered)
         else:
-            yield run, named
+            yield run, numbered
             run = []
     if run:
         yield run, None
 
 
-def _read_run(run: Sequence[_Named], variable: _Named | None, start: str, scope: dict[str, Any]) -> list[str]:
-    names = [name for name, _ in run]
+def _read_run(run: Sequence[_Numbered], variable: _Numbered | None, start: str, scope: dict[str, Any]) -> list[str]:
+    names = [value_name(index) for index, _ in run]
     layout = "!" + start + "".join("4x" + field.wire.value[0] for _, field in run)
     if variable:
-        names.append("length")
+        names.append(length_name(variable[0]))
         layout += "i"
     unpack = f"unpack_{len(scope)}"
     scope[unpack] = Struct(layout).unpack_from
     return [f"{', '.join(names)}, = {unpack}(data, at)", f"at += {Struct(layout).size}"]
 
 
-def _read_variable(name: str, field: Field, scope: dict[str, Any]) -> list[str]:
-    value = "data[at:at + length]"
-    if field.wire is not Wire.BYTES:
+def _read_variable(index: int, field: Field, scope: dict[str, Any]) -> list[str]:
+    name, length = value_name(index), length_name(index)
+    if field.wire is Wire.BYTES:
+        read = [f"{name} = data[at:(at := at + {length})]"]
+    else:
         unpack = f"unpack_{len(scope)}"
         scope[unpack] = Struct("!" + field.wire.value[0]).unpack_from
-        value = f"{unpack}(data, at)[0]"
-    read = [f"{name} = {value}", "at += length"]
+        read = [f"{name}, = {unpack}(data, at)", f"at += {length}"]
     if not field.nullable:
         return read
-    return [f"{name} = None", "if length >= 0:", *("    " + line for line in read)]
+    return [f"{name} = None", f"if {length} >= 0:", *("    " + line for line in read)]

@@ -1,15 +1,28 @@
 """Engines and their pools: how a session with PostgreSQL is set up, and what is counted of it."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from threading import Lock
 
 from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import URL, Engine, QueuePool, create_engine, event, make_url
 
+from service.db.turnstile import Turnstile
 from service.observability.metrics import Metrics
 from service.settings import Settings
 
 READ_POOL = "read"
+BULK_POOL = "bulk"
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """An engine with what its own pool does not do: let those who wait in by turns, and give up in time."""
+
+    name: str
+    engine: Engine
+    turnstile: Turnstile  # with as many places as the engine's pool has connections
+    timeout: float
 
 
 def database_url(url: str) -> URL:
@@ -37,12 +50,23 @@ def _milliseconds(seconds: float) -> str:
     return f"{round(seconds * 1000)}ms"
 
 
-def read_engine(settings: Settings, url: str, metrics: Metrics) -> Engine:
-    """For reads. Autocommit: a statement is its own transaction, and no connection ever idles in one."""
+def read_pool(settings: Settings, url: str, metrics: Metrics) -> Pool:
+    """For reads that end soon."""
+    return _reading(settings, url, metrics, READ_POOL, settings.pool_size, session_settings(settings))
+
+
+def bulk_pool(settings: Settings, url: str, metrics: Metrics) -> Pool:
+    """For streams, which end when their readers have had everything: statement_timeout would count their pauses."""
+    session = session_settings(settings) | {"statement_timeout": "0"}
+    return _reading(settings, url, metrics, BULK_POOL, settings.bulk_pool_size, session)
+
+
+def _reading(settings: Settings, url: str, metrics: Metrics, name: str, size: int, session: Mapping[str, str]) -> Pool:
+    """Autocommit: a statement is its own transaction, and no connection ever idles in one."""
     engine = create_engine(
         database_url(url),
         poolclass=QueuePool,
-        pool_size=settings.pool_size,
+        pool_size=size,
         max_overflow=0,
         pool_timeout=settings.pool_timeout,
         pool_recycle=settings.pool_recycle,
@@ -50,10 +74,10 @@ def read_engine(settings: Settings, url: str, metrics: Metrics) -> Engine:
         pool_use_lifo=True,  # a quiet pool keeps few connections busy, and the rest can be told to be old
         isolation_level="AUTOCOMMIT",
         pool_reset_on_return=None,
-        connect_args=_connect_args(settings, READ_POOL, session_settings(settings)),
+        connect_args=_connect_args(settings, name, session),
     )
-    _count(engine, READ_POOL, metrics)
-    return engine
+    _count(engine, name, metrics)
+    return Pool(name, engine, Turnstile(size), settings.pool_timeout)
 
 
 def control_engine(settings: Settings, url: str) -> Engine:

@@ -10,15 +10,14 @@ from typing import Any, Protocol
 
 import psycopg2
 from psycopg2 import errorcodes
+from psycopg2.extensions import TRANSACTION_STATUS_ACTIVE
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
-from sqlalchemy import Engine, PoolProxiedConnection, exc
+from sqlalchemy import PoolProxiedConnection, exc
 
 from service.db.cancel import Abandoned, StatementGuard
-from service.db.copy import CopyBuffer
-from service.db.engine import READ_POOL
+from service.db.engine import Pool
 from service.db.errors import pool_exhausted, translated
-from service.db.turnstile import Turnstile
 from service.observability.metrics import Metrics
 
 # Long enough that calls in a row need no checkout (and its ping) each, short enough that nobody misses a connection.
@@ -26,11 +25,9 @@ LINGER_SECONDS = 0.02
 
 
 class Job(Protocol):
-    """What a lane is given: work on a cursor, and the guard by which it can be cancelled."""
+    """What a lane is given. By its guard it can be cancelled."""
 
     guard: StatementGuard
-
-    def perform(self, cursor: Cursor, buffer: CopyBuffer) -> Any: ...
 
 
 @dataclass(slots=True)
@@ -49,11 +46,9 @@ class Lane:
     with nothing to follow it is idle until it is given a job."""
 
     name: str
-    engine: Engine
-    turnstile: Turnstile  # with as many places as the engine's pool has connections
+    pool: Pool
     metrics: Metrics
-    pool_timeout: float
-    buffer: CopyBuffer
+    perform: Callable[[Any, Cursor], Any]  # a job on a cursor; the lane's own buffer may hang on it
     following: Callable[[Any, Outcome], Job | None]
     finished: Callable[["Lane", Any, Outcome, Any], None]
     _inbox: SimpleQueue[Job | None] = field(default_factory=SimpleQueue)
@@ -85,7 +80,7 @@ class Lane:
         self._release()
 
     def _next(self) -> Job | None:
-        if self._pooled is not None and not self.turnstile.awaited:
+        if self._pooled is not None and not self.pool.turnstile.awaited:
             with suppress(Empty):
                 return self._inbox.get(timeout=LINGER_SECONDS)
         self._release()
@@ -106,14 +101,16 @@ class Lane:
         try:
             job.guard.begin(connection)
             with connection.cursor() as cursor:
-                outcome.result = job.perform(cursor, self.buffer)
+                outcome.result = self.perform(job, cursor)
         except Exception as error:
             outcome.error = error
         outcome.seconds = perf_counter() - started
         interrupted = isinstance(outcome.error, psycopg2.Error) and outcome.error.pgcode == errorcodes.QUERY_CANCELED
         clean = job.guard.end(interrupted=interrupted)
         outcome.fatal = connection.closed != 0
-        if outcome.fatal or not clean:
+        # What is cut short may still be sending: waiting for its end could take as long as all of it.
+        sending = outcome.error is not None and connection.info.transaction_status == TRANSACTION_STATUS_ACTIVE
+        if outcome.fatal or sending or not clean:
             self._discard(outcome.error)
         if isinstance(outcome.error, psycopg2.Error):
             outcome.error = translated(outcome.error, connection_lost=outcome.fatal)
@@ -125,24 +122,24 @@ class Lane:
             try:
                 self._pooled = self._admitted()
             finally:
-                self.metrics.checkout.labels(READ_POOL).observe(perf_counter() - started)
+                self.metrics.checkout.labels(self.pool.name).observe(perf_counter() - started)
         connection = self._pooled.driver_connection
         assert isinstance(connection, Connection)
         return connection
 
     def _admitted(self) -> PoolProxiedConnection:
-        if not self.turnstile.enter(self.pool_timeout):
+        if not self.pool.turnstile.enter(self.pool.timeout):
             raise exc.TimeoutError
         try:
-            return self.engine.raw_connection()
+            return self.pool.engine.raw_connection()
         except BaseException:
-            self.turnstile.leave()
+            self.pool.turnstile.leave()
             raise
 
     def _checkout_failed(self, error: Exception) -> Exception:
         if isinstance(error, exc.TimeoutError):
-            self.metrics.pool_timeouts.labels(READ_POOL).inc()
-            return pool_exhausted(self.pool_timeout)
+            self.metrics.pool_timeouts.labels(self.pool.name).inc()
+            return pool_exhausted(self.pool.timeout)
         return translated(error, connection_lost=True)
 
     def _discard(self, error: Exception | None) -> None:
@@ -154,4 +151,4 @@ class Lane:
         if self._pooled is not None:
             self._pooled.close()
             self._pooled = None
-            self.turnstile.leave()
+            self.pool.turnstile.leave()

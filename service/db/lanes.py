@@ -15,26 +15,24 @@ that they are at.
 """
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import attrgetter
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from service.db.batch import Answer, Batch, Call, Errand
-from service.db.cancel import Abandoned, StatementGuard
-from service.db.copy import Copied, CopyBuffer
+from service.db.cancel import Abandoned
+from service.db.canceller import Canceller
+from service.db.copy import Copied, CopyBuffer, Decoder
+from service.db.engine import BULK_POOL, Pool
 from service.db.errors import translated
 from service.db.lane import Job, Lane, Outcome
-from service.db.queries import Statements
-from service.db.turnstile import Turnstile
-from service.db.worker import Worker
+from service.db.queries import Statement, Statements
 from service.domain import Search, Shape
 from service.errors import DeadlineExceeded, Reason, ResourceExhausted, SpatialError, Unavailable
 from service.observability.metrics import Metrics
@@ -42,13 +40,10 @@ from service.settings import Settings
 
 T = TypeVar("T")
 
-log = logging.getLogger("spatial.lanes")
-
 LONG_SECONDS = 0.05  # after this a statement no longer holds up its like
 BATCH_ROWS = 4096  # rows that a batch is expected to bring at most
 BATCH_BYTES = 16 * 1024 * 1024  # a batch that brings more is run again call by call
 KNOWN_SHAPES = 4096
-CANCEL_AGAIN_SECONDS = 0.05
 
 
 @dataclass(slots=True, eq=False)
@@ -70,36 +65,48 @@ class Traffic:
         self.rows = max(1.0, self.rows + (rows_per_call - self.rows) / 8)
 
 
+class Together(NamedTuple):
+    """What searches that shared a statement were answered, and how long it ran."""
+
+    answers: list[Answer | SpatialError]
+    seconds: float
+
+
 class Lanes:
-    """Made on the event loop that its callers run on."""
+    """Made on the event loop that its callers run on. `reader` says what becomes of the rows of a statement; their
+    values, if it is left out."""
 
     def __init__(
-        self, engine: Engine, control: Engine, statements: Statements, settings: Settings, metrics: Metrics
+        self,
+        pool: Pool,
+        canceller: Canceller,
+        statements: Statements,
+        settings: Settings,
+        metrics: Metrics,
+        reader: Callable[[Statement], Decoder] = attrgetter("decode"),
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._statements = statements
+        self._reader = reader
         self._settings = settings
         self._metrics = metrics
-        self._control = control
-        self._canceller = Worker("canceller")
-        self._turnstile = Turnstile(settings.pool_size)
+        self._canceller = canceller
+        self._pool = pool
         self._traffic: dict[Shape, Traffic] = {}
         self._queue: dict[Traffic, None] = {}  # the shapes with calls that wait, the longest first
-        self._heavy_queue: deque[Call | Errand] = deque()
+        self._heavy_queue: deque[Call | Errand | Batch] = deque()
         self._depth = 0
         self._closed = False
-        self._quick = self._start("lane", settings.lanes, engine, BATCH_BYTES, self._follow, self._quick_finished)
+        self._quick = self._start("lane", settings.lanes, BATCH_BYTES, self._follow, self._quick_finished)
         # More than an answer may have, so that the limit on it, which counts what is written, is what cuts it.
         budget = 2 * settings.max_response_bytes
-        self._heavy = self._start("heavy-lane", settings.heavy_lanes, engine, budget, _nothing, self._heavy_finished)
+        self._heavy = self._start("heavy-lane", settings.heavy_lanes, budget, _nothing, self._heavy_finished)
         self._all = (*self._quick, *self._heavy)
-        metrics.lane_depth.set_function(lambda: self._depth)
 
     def _start(
         self,
         name: str,
         count: int,
-        engine: Engine,
         budget: int,
         following: Callable[[Any, Outcome], Job | None],
         finished: Callable[[Lane, Any, Outcome, Any], None],
@@ -107,11 +114,8 @@ class Lanes:
         def tell(*what: Any) -> None:
             self._loop.call_soon_threadsafe(finished, *what)
 
-        timeout = self._settings.pool_timeout
         lanes = [
-            Lane(
-                f"{name}-{number}", engine, self._turnstile, self._metrics, timeout, CopyBuffer(budget), following, tell
-            )
+            Lane(f"{name}-{number}", self._pool, self._metrics, _performing(CopyBuffer(budget)), following, tell)
             for number in range(count)
         ]
         for lane in lanes:
@@ -126,9 +130,24 @@ class Lanes:
             self._enqueue_heavy(call) if search.heavy else self._enqueue(call)
             return await call.future
         finally:
-            self._depth -= 1
-            if call.future.cancelled() and call.job is not None:
-                self._abandon(call.job)
+            self._leave()
+            self._let_go(call)
+
+    async def answer_together(self, searches: Sequence[Search]) -> Together:
+        """The answers to searches of one shape, from one statement on a lane for slow ones. What goes wrong with one
+        is its answer; cancelling the wait abandons them all."""
+        self._admit()
+        since = perf_counter()
+        calls = [Call(search, self._loop.create_future(), since) for search in searches]
+        batch = self._batch(searches[0].shape, calls)
+        try:
+            self._enqueue_heavy(batch)
+            answers = await asyncio.gather(*(call.future for call in calls), return_exceptions=True)
+            return Together([_answer(answer) for answer in answers], batch.seconds)
+        finally:
+            self._leave()
+            for call in calls:
+                self._let_go(call)
 
     async def run(self, work: Callable[[Cursor], T]) -> T:
         """Any other read, on a lane for slow ones. Cancelling the wait abandons it."""
@@ -139,21 +158,21 @@ class Lanes:
             result: T = await errand.future
             return result
         finally:
-            self._depth -= 1
+            self._leave()
             if errand.future.cancelled():
-                self._cancel(errand.guard)
+                self._canceller.cancel(errand.guard)
 
     async def close(self) -> None:
         """Ends the threads after what they are at. Calls that still wait are refused."""
         self._closed = True
         waiting = [call for traffic in self._queue for call in traffic.waiting]
-        for call in (*waiting, *self._heavy_queue):
-            _fail(call.future, _shutting_down())
+        for each in (*waiting, *self._heavy_queue):
+            for future in _futures(each):
+                _fail(future, _shutting_down())
         for lane in self._all:
             lane.stop()
         for lane in self._all:
             await asyncio.to_thread(lane.join, self._settings.statement_timeout)
-        self._canceller.stop()
 
     def _admit(self) -> None:
         if self._closed:
@@ -162,6 +181,15 @@ class Lanes:
             self._metrics.rejected.labels("overloaded").inc()
             raise ResourceExhausted(Reason.OVERLOADED, "too many calls are waiting already", retry_after=0.5)
         self._depth += 1
+        self._metrics.lane_depth.inc()
+
+    def _leave(self) -> None:
+        self._depth -= 1
+        self._metrics.lane_depth.dec()
+
+    def _let_go(self, call: Call) -> None:
+        if call.future.cancelled() and call.job is not None:
+            self._abandon(call.job)
 
     # Quick calls: shared statements.
 
@@ -203,7 +231,7 @@ class Lanes:
                 call = traffic.waiting.popleft()
                 if not call.future.done():
                     taken.append(call)
-        return Batch(self._statements[traffic.shape], taken) if taken else None
+        return self._batch(traffic.shape, taken) if taken else None
 
     def _follow(self, batch: Batch, outcome: Outcome) -> Batch | None:
         """On the lane's thread, so that PostgreSQL need not wait until the event loop finds time: what its lane does
@@ -256,19 +284,23 @@ class Lanes:
 
     # Heavy calls and errands: a statement each.
 
-    def _enqueue_heavy(self, waiting: Call | Errand) -> None:
+    def _enqueue_heavy(self, waiting: Call | Errand | Batch) -> None:
         self._heavy_queue.append(waiting)
         self._dispatch_heavy()
 
     def _dispatch_heavy(self) -> None:
         while self._heavy and self._heavy_queue:
             waiting = self._heavy_queue.popleft()
-            if not waiting.future.done():
-                self._heavy.pop().give(self._alone(waiting) if isinstance(waiting, Call) else waiting)
+            if not all(future.done() for future in _futures(waiting)):
+                self._heavy.pop().give(self._ready(waiting))
 
-    def _alone(self, call: Call) -> Batch:
-        batch = Batch(self._statements[call.search.shape], [call])
+    def _ready(self, waiting: Call | Errand | Batch) -> Batch | Errand:
+        if isinstance(waiting, Errand):
+            return waiting
+        batch = waiting if isinstance(waiting, Batch) else self._batch(waiting.search.shape, [waiting])
         self._note(batch)
+        if self._pool.name == BULK_POOL:
+            batch.limit = self._loop.call_later(self._settings.statement_timeout, self._canceller.cancel, batch.guard)
         return batch
 
     def _heavy_finished(self, lane: Lane, job: Batch | Errand, outcome: Outcome, following: None) -> None:
@@ -293,11 +325,14 @@ class Lanes:
                 batch.waiting += 1
         self._metrics.batch_size.observe(len(batch.calls))
         if not batch.waiting:
-            self._cancel(batch.guard)
+            self._canceller.cancel(batch.guard)
 
     def _settle(self, batch: Batch, outcome: Outcome) -> int:
         """Hands each caller its own rows, and says how many there were; what failed together is run again apart."""
         batch.running = False
+        batch.seconds = outcome.seconds
+        if batch.limit is not None:
+            batch.limit.cancel()
         self._metrics.query.labels(batch.shape.name, batch.shape.layer).observe(outcome.seconds)
         if outcome.error is None:
             return self._deliver(batch, outcome.result)
@@ -308,6 +343,10 @@ class Lanes:
             self._dispatch_heavy()
         return 0
 
+    def _batch(self, shape: Shape, calls: list[Call]) -> Batch:
+        statement = self._statements[shape]
+        return Batch(statement, calls, self._reader(statement))
+
     def _deliver(self, batch: Batch, copied: Copied) -> int:
         try:
             answers = batch.answers(copied)
@@ -315,6 +354,7 @@ class Lanes:
             self._refuse(batch, translated(error))
             return 0
         for call, answer in zip(batch.calls, answers, strict=True):
+            call.job = None  # they know each other, and would keep the answers until the next collection of garbage
             _succeed(call.future, answer)
         return sum(len(answer.rows) for answer in answers)
 
@@ -329,29 +369,27 @@ class Lanes:
     def _abandon(self, batch: Batch) -> None:
         batch.waiting -= 1
         if batch.running and not batch.waiting:
-            self._cancel(batch.guard)
+            self._canceller.cancel(batch.guard)
 
-    def _cancel(self, guard: StatementGuard) -> None:
-        self._metrics.cancelled.labels("abandoned").inc()
-        self._send_cancel(guard)
 
-    def _send_cancel(self, guard: StatementGuard) -> None:
-        self._canceller.submit(lambda: self._tell(guard))
-
-    def _tell(self, guard: StatementGuard) -> None:
-        """On the canceller's thread. Again and again until the statement has ended."""
-        again = True
-        try:
-            again = guard.cancel(self._control)
-        except SQLAlchemyError as error:
-            log.warning("a statement could not be cancelled yet", exc_info=error)
-        if again:
-            with suppress(RuntimeError):  # the event loop has gone
-                self._loop.call_soon_threadsafe(self._loop.call_later, CANCEL_AGAIN_SECONDS, self._send_cancel, guard)
+def _performing(buffer: CopyBuffer) -> Callable[[Any, Cursor], Any]:
+    """What a lane does with a job, on a buffer of its own."""
+    return lambda job, cursor: job.perform(cursor, buffer)
 
 
 def _nothing(job: Job, outcome: Outcome) -> None:
     """What a heavy lane does by itself after a job."""
+
+
+def _futures(waiting: Call | Errand | Batch) -> list[asyncio.Future[Any]]:
+    return [call.future for call in waiting.calls] if isinstance(waiting, Batch) else [waiting.future]
+
+
+def _answer(answer: Answer | BaseException) -> Answer | SpatialError:
+    """What is neither is a bug, and ends the wait."""
+    if isinstance(answer, Answer | SpatialError):
+        return answer
+    raise answer
 
 
 def _succeed(future: asyncio.Future[Any], result: object) -> None:
@@ -366,3 +404,11 @@ def _fail(future: asyncio.Future[Any], error: Exception) -> None:
 
 def _shutting_down() -> SpatialError:
     return Unavailable(Reason.SHUTTING_DOWN, "this server is shutting down", retry_after=0.1)
+
+
+def match_lanes(
+    pool: Pool, canceller: Canceller, statements: Statements, settings: Settings, metrics: Metrics
+) -> Lanes:
+    """Lanes for matches alone: `match_connections` at a time, all of them heavy."""
+    given = settings.model_copy(update={"lanes": 1, "heavy_lanes": settings.match_connections})
+    return Lanes(pool, canceller, statements, given, metrics)

@@ -33,7 +33,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
 from service.catalog import Catalog, Layer
-from service.db.columns import Column, Expression, geometry_column, property_column
+from service.db.columns import Column, Expression, geometry_column, key_column, property_column
 from service.db.copy import Decoder, Field, Wire, decoder
 from service.domain import DistanceModel, Kind, Predicate, Result, Shape, View
 
@@ -49,19 +49,16 @@ _ARGUMENTS: Mapping[Kind, tuple[str, ...]] = {
     Kind.ALL: (),
     Kind.LOOKUP: ("keys",),
 }
-_RESUMING: Mapping[Kind, tuple[str, ...]] = {
-    Kind.RADIUS: ("after_distance", "after_key"),
-    Kind.INTERSECTS: ("after_key",),
-}
+_AFTER_KEY = ("after_key",)
+_AFTER_DISTANCE = ("after_distance", "after_key")
 _TYPES: Mapping[str, TypeEngine[Any]] = {
     "geometry": Text(),
     "keys": Text(),
     "radius": Float(53),
     "max_distance": Float(53),
     "after_distance": Float(53),
-    "after_key": BigInteger(),
 }
-_PREDICATES: Mapping[Predicate, str] = {
+PREDICATES: Mapping[Predicate, str] = {
     Predicate.INTERSECTS: "ST_Intersects",
     Predicate.WITHIN: "ST_Within",
     Predicate.CONTAINS: "ST_Contains",
@@ -111,13 +108,25 @@ class Statements:
 
 
 def build(layer: Layer, shape: Shape) -> Statement:
-    names = _ARGUMENTS[shape.kind] + (_RESUMING[shape.kind] if shape.resumed else ())
+    names = _ARGUMENTS[shape.kind] + (_resuming(shape) if shape.resumed else ())
     probes = _probes(layer, shape, names)
     columns = _columns(layer, shape, probes)
-    search = _SEARCHES[shape.kind](layer, shape, probes, columns[1:]).lateral("found")
-    ordered = [probes.c.ordinal, *(search.c[f"c{index}"] for index in range(1, len(columns)))]
-    statement = select(*ordered).select_from(probes).join(search, true())
-    return Statement(shape, compiled(statement), names, columns)
+    search = _SEARCHES[shape.kind](layer, shape, probes, columns).lateral("found")
+    ordinal = Column("ordinal", probes.c.ordinal, Field(Wire.INT64, nullable=False))
+    if shape.result.streams:  # about one probe, and the order of the search is that of the statement
+        statement = select(*search.c).select_from(probes).join(search, true())
+        return Statement(shape, compiled(statement), names, columns)
+    statement = select(ordinal.expression, *search.c).select_from(probes).join(search, true())
+    return Statement(shape, compiled(statement), names, (ordinal, *columns))
+
+
+def _resuming(shape: Shape) -> tuple[str, ...]:
+    """What says after which feature an answer goes on."""
+    return _AFTER_DISTANCE if _nearest_comes_first(shape) else _AFTER_KEY
+
+
+def _nearest_comes_first(shape: Shape) -> bool:
+    return shape.kind in (Kind.RADIUS, Kind.NEAREST) and not shape.result.streams
 
 
 def compiled(statement: Select[Any]) -> str:
@@ -127,13 +136,17 @@ def compiled(statement: Select[Any]) -> str:
 def _probes(layer: Layer, shape: Shape, names: tuple[str, ...]) -> FromClause:
     """One row per probe: its ordinal and arguments, the geometry made."""
     if shape.constant:
-        given = {name: cast(bindparam(name), _TYPES[name]) for name in names}
+        given = {name: cast(bindparam(name), _type(layer, name)) for name in names}
         values = _arguments(layer, shape, given)
         return select(cast(literal_column("1"), BigInteger).label("ordinal"), *values).subquery("probe")
-    arrays = [cast(bindparam(name, type_=Text()), ARRAY(_TYPES[name])) for name in names]
+    arrays = [cast(bindparam(name, type_=Text()), ARRAY(_type(layer, name))) for name in names]
     unnested = func.unnest(*arrays).table_valued(*names, with_ordinality="ordinal", name="given").render_derived()
     values = _arguments(layer, shape, {name: unnested.c[name] for name in names})
     return select(unnested.c.ordinal, *values).cte("probe").prefix_with("MATERIALIZED")
+
+
+def _type(layer: Layer, name: str) -> TypeEngine[Any]:
+    return layer.key.type if name == "after_key" else _TYPES[name]
 
 
 def _arguments(layer: Layer, shape: Shape, given: Mapping[str, Expression]) -> list[Expression]:
@@ -174,7 +187,7 @@ def _measures_on_earth(shape: Shape) -> bool:
 
 def _radius(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
     found = _select(shape, columns).where(_within(layer, shape, probe, _reach(shape, probe.c.radius)))
-    if shape.resumed:
+    if shape.resumed and _nearest_comes_first(shape):
         found = found.where(
             tuple_(_distance(layer, shape, probe), layer.key) > tuple_(probe.c.after_distance, probe.c.after_key)
         )
@@ -211,7 +224,7 @@ def _nearest(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Colum
 
 def _intersects(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
     assert isinstance(shape.variant, Predicate)
-    predicate = getattr(func, _PREDICATES[shape.variant])
+    predicate = getattr(func, PREDICATES[shape.variant])
     found = _select(shape, columns).where(predicate(layer.geometry, probe.c.geometry))
     return _in_key_order(layer, shape, probe, found)
 
@@ -247,6 +260,8 @@ def _select(shape: Shape, columns: tuple[Column, ...]) -> Select[Any]:
 
 
 def _nearest_first(layer: Layer, shape: Shape, probe: FromClause, found: Select[Any]) -> Select[Any]:
+    if not _nearest_comes_first(shape):
+        return _in_key_order(layer, shape, probe, found)
     return _ordered(shape, probe, found, _distance(layer, shape, probe), layer.key)
 
 
@@ -260,7 +275,7 @@ def _in_key_order(layer: Layer, shape: Shape, probe: FromClause, found: Select[A
 
 
 def _ordered(shape: Shape, probe: FromClause, found: Select[Any], *order: Expression) -> Select[Any]:
-    if shape.result is Result.COUNT:
+    if shape.result in (Result.COUNT, Result.ALL):
         return found.correlate(probe)
     found = found.order_by(*(asc(expression) for expression in order)).correlate(probe)
     return found if shape.limit is None else found.limit(literal_column(str(shape.limit)))
@@ -286,10 +301,9 @@ def _spheroid(shape: Shape) -> tuple[Expression, ...]:
 
 
 def _columns(layer: Layer, shape: Shape, probe: FromClause) -> tuple[Column, ...]:
-    ordinal = Column("ordinal", probe.c.ordinal, Field(Wire.INT64, nullable=False))
     if shape.result is Result.COUNT:
-        return ordinal, Column("count", func.count(), Field(Wire.INT64, nullable=False))
-    columns = [ordinal, Column("key", layer.key, Field(Wire.INT64, nullable=False))]
+        return (Column("count", func.count(), Field(Wire.INT64, nullable=False)),)
+    columns = [key_column(layer)]
     if shape.kind in (Kind.RADIUS, Kind.NEAREST):
         distance = _distance(layer, shape, probe)
         columns.append(Column("distance", distance, Field(Wire.FLOAT64, nullable=False)))

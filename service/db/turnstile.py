@@ -18,6 +18,11 @@ class Turnstile:
         """Whether somebody waits for a place."""
         return bool(self._queue)
 
+    @property
+    def free(self) -> int:
+        """How many could enter at once."""
+        return self._places
+
     def enter(self, timeout: float) -> bool:
         """Waits for a place; whether there was one in time."""
         with self._lock:

@@ -6,16 +6,19 @@ registered, for all four kinds of RPC and for services that others wrote (health
 
 from __future__ import annotations  # grpc's classes are generic for type checkers only
 
+import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from grpc.aio import AbortError, Server
+from grpc.aio import AbortError, InternalError, Server
 
+from service.errors import DeadlineExceeded, Reason
 from service.interceptors.call import Call, Context, Method, Observer
 from service.interceptors.errors import abort, code_of
 
@@ -33,14 +36,15 @@ class Registrar:
     The first observer is told first of a call's begin and last of its end.
     """
 
-    def __init__(self, server: Server, observers: Sequence[Observer]) -> None:
+    def __init__(self, server: Server, observers: Sequence[Observer], stall_seconds: float) -> None:
         self._server = server
         self._observers = tuple(observers)
+        self._stall_seconds = stall_seconds
         self.methods: list[Method] = []
 
-    def add(self, service: ServiceDescriptor, servicer: object) -> None:
-        """Registers a servicer of ours, each method by its name."""
-        handlers = {method.name: _handler(method, getattr(servicer, method.name)) for method in service.methods}
+    def add(self, service: ServiceDescriptor, *servicers: object) -> None:
+        """Registers a service of ours: each method by its name, from the first servicer that has it."""
+        handlers = {method.name: _handler(method, _found(servicers, method.name)) for method in service.methods}
         self.add_registered_method_handlers(service.full_name, handlers)
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -59,9 +63,12 @@ class Registrar:
         method = Method(service, name, _TYPES[streams])
         self.methods.append(method)
         behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-        wrap = _streamed if inspect.isasyncgenfunction(behaviour) else _awaited
+        if handler.response_streaming and not inspect.iscoroutinefunction(behaviour):
+            handle = _streamed(method, behaviour, self._observers, self._stall_seconds)
+        else:
+            handle = _awaited(method, behaviour, self._observers)
         return _METHOD_HANDLERS[streams](
-            wrap(method, behaviour, self._observers),
+            handle,
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
@@ -73,6 +80,11 @@ _METHOD_HANDLERS: Mapping[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler
     (True, False): grpc.stream_unary_rpc_method_handler,
     (True, True): grpc.stream_stream_rpc_method_handler,
 }
+
+
+def _found(servicers: Sequence[object], name: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = next(getattr(servicer, name) for servicer in servicers if hasattr(servicer, name))
+    return found
 
 
 def _handler(method: MethodDescriptor, behaviour: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:
@@ -135,21 +147,38 @@ def _awaited(
 
 
 def _streamed(
-    method: Method, behaviour: Callable[..., AsyncIterator[Any]], observers: tuple[Observer, ...]
-) -> Callable[..., AsyncIterator[Any]]:
-    """For handlers that are asynchronous generators."""
+    method: Method,
+    behaviour: Callable[..., AsyncGenerator[Any]],
+    observers: tuple[Observer, ...],
+    stall_seconds: float,
+) -> Callable[..., Awaitable[Any]]:
+    """For handlers that give an asynchronous generator. It is closed as soon as the call ends, however that is."""
     received = _receiver(method)
 
-    async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
+    async def handle(request: Any, context: Context) -> None:
         with _Served(method, context, observers) as call:
             _begin(call, observers)
-            async for response in behaviour(received(request, call), context):
-                call.sent += 1
-                yield response
+            async with aclosing(behaviour(received(request, call), context)) as responses:
+                async for response in responses:
+                    await _write(context, response, stall_seconds)
+                    call.sent += 1
             return
         await abort(call)
 
     return handle
+
+
+async def _write(context: Context, response: Any, stall_seconds: float) -> None:
+    """Returns when the reader's window has room for more."""
+    try:
+        async with asyncio.timeout(stall_seconds):
+            await context.write(response)
+    except TimeoutError:
+        raise DeadlineExceeded(
+            Reason.STREAM_STALLED, f"the reader of this stream made no room for more within {stall_seconds:g} s"
+        ) from None
+    except InternalError as error:  # the call has ended, and its cancellation is on its way here
+        raise asyncio.CancelledError from error
 
 
 def _receiver(method: Method) -> Callable[[Any, Call], Any]:

@@ -32,13 +32,22 @@ DETAILS_KEY = "grpc-status-details-bin"
 def code_of(call: Call, error: BaseException) -> StatusCode:
     """What a call that ended with `error` ended as."""
     if isinstance(error, SpatialError):
-        return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+        return _code(error)
     if isinstance(error, AbortError):
         return call.context.code() or StatusCode.UNKNOWN
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
         remaining = call.context.time_remaining()
         return StatusCode.CANCELLED if remaining is None or remaining > 0 else StatusCode.DEADLINE_EXCEEDED
     return StatusCode.INTERNAL
+
+
+def _code(error: SpatialError) -> StatusCode:
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def status_of(error: SpatialError) -> status_pb2.Status:
+    """The status of an error that is part of an answer."""
+    return status(_code(error), error)
 
 
 def status(code: StatusCode, error: SpatialError) -> status_pb2.Status:

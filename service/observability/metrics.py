@@ -40,13 +40,17 @@ class Metrics:
         # Series that exist from the start, so that their rates begin at 0.
         for cause in ("abandoned", "statement_timeout"):
             self.cancelled.labels(cause)
-        for reason in ("overloaded", "pool_exhausted"):
+        for reason in ("overloaded", "pool_exhausted", "too_many_streams"):
             self.rejected.labels(reason)
         self.batch_size = Histogram(
             "spatial_lane_batch_size", "Calls that shared a statement.", buckets=CALLS, registry=registry
         )
         self.lane_wait = seconds("spatial_lane_wait_seconds", "How long a call waited for its statement.")
         self.lane_depth = Gauge("spatial_lane_depth", "Calls waiting for a statement.", registry=registry)
+
+        self.stream_features = counter("spatial_stream_features", "Features sent by streams.", "method", "layout")
+        self.stream_bytes = counter("spatial_stream_bytes", "Bytes of messages sent by streams.", "method")
+        self.streams_in_flight = Gauge("spatial_streams_in_flight", "Streams that are running.", registry=registry)
 
         self.build = Info("spatial_build", "What is running.", registry=registry)
 

@@ -79,7 +79,7 @@ async def served(*observers: Any) -> AsyncIterator[Any]:
         "ClientStream": grpc.stream_unary_rpc_method_handler(handlers.client_stream),
         "BidiStream": grpc.stream_stream_rpc_method_handler(handlers.bidi_stream),
     }
-    Registrar(server, [RequestIds(), *observers]).add_registered_method_handlers(SERVICE, methods)
+    Registrar(server, [RequestIds(), *observers], stall_seconds=60).add_registered_method_handlers(SERVICE, methods)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -18,7 +18,8 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import BigInteger, Column, Float, MetaData, Table, Text, cast, func
 
 from service.catalog import Catalog, Layer, Property, PropertyType
-from service.db.engine import control_engine, read_engine
+from service.db.canceller import Canceller
+from service.db.engine import control_engine, read_pool
 from service.db.lanes import LONG_SECONDS, Lanes
 from service.db.queries import Statements
 from service.domain import DistanceModel, Kind, Output, Search, Shape, View
@@ -75,13 +76,15 @@ class Bench:
         self.url = url
         self.settings = Settings(**settings)
         self.metrics = Metrics(CollectorRegistry())
-        self.engine = read_engine(self.settings, url, self.metrics)
+        self.pool = read_pool(self.settings, url, self.metrics)
         self.control = control_engine(self.settings, url)
-        self.lanes = Lanes(self.engine, self.control, Statements(Catalog([sleepers()])), self.settings, self.metrics)
+        self.canceller = Canceller(self.control, self.metrics)
+        self.lanes = Lanes(self.pool, self.canceller, Statements(Catalog([sleepers()])), self.settings, self.metrics)
 
     async def close(self) -> None:
         await self.lanes.close()
-        self.engine.dispose()
+        self.canceller.close()
+        self.pool.engine.dispose()
         self.control.dispose()
 
     async def ids(self, search: Search) -> list[int]:
@@ -358,7 +361,7 @@ async def test_more_calls_than_may_wait_are_refused_and_told_when_to_come_back(d
 
 async def test_a_full_pool_is_refused_quickly(database: str) -> None:
     async with bench(database, pool_size=2, pool_timeout=0.2) as lanes:
-        held = [lanes.engine.raw_connection() for _ in range(2)]
+        held = [lanes.pool.engine.raw_connection() for _ in range(2)]
         started = time.monotonic()
         with pytest.raises(ResourceExhausted) as caught:
             await lanes.ids(lookup(QUICK))

@@ -6,6 +6,7 @@ sessions, the statements and parameters those that a lane would send.
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, cast
 
 import psycopg2
@@ -73,7 +74,7 @@ EARTH = (DistanceModel.SPHEROID, DistanceModel.SPHERE)
 def explained(cursor: Cursor, asked: Shape, *arguments: Argument, probes: int = 1) -> list[Any]:
     """The nodes of the plan for so many probes of a shape."""
     call = Call(Search(asked, arguments), cast("Any", None), 0.0)
-    batch = Batch(STATEMENTS[asked], [call] * probes)
+    batch = Batch(STATEMENTS[asked], [call] * probes, cast("Any", None))
     cursor.execute(f"EXPLAIN (FORMAT JSON) {batch.statement.sql}", batch._parameters())
     row = cursor.fetchone()
     assert row is not None
@@ -86,7 +87,8 @@ def assert_through(index: str, layer: str, nodes: list[Any]) -> None:
     scans = [node for node in nodes if node.get("Relation Name") == table]
     assert scans
     for scan in scans:
-        used = [node["Index Name"] for node in plan_nodes(scan) if "Index Name" in node]
+        below = [node for node in plan_nodes(scan) if node.get("Relation Name", table) == table]
+        used = [node["Index Name"] for node in below if "Index Name" in node]
         assert used == [index], (scan["Node Type"], used)
 
 
@@ -165,6 +167,47 @@ def test_count_within_a_distance(cursor: Cursor, layer: str, model: DistanceMode
         asked = Shape(kind, layer, variant=model, constant=True, result=Result.COUNT)
         nodes = explained(cursor, asked, POINT, distance)
         assert_through(gist(layer, geography=model in EARTH), layer, nodes)
+
+
+_Variant = DistanceModel | Predicate | None
+_SEARCHES: list[tuple[Kind, _Variant, tuple[Argument, ...], bool]] = [
+    *((Kind.RADIUS, model, (POINT, 20_000.0), True) for model in EARTH),
+    (Kind.RADIUS, DistanceModel.PLANAR, (POINT, 0.2), False),
+    *((Kind.INTERSECTS, predicate, (BOX,), False) for predicate in Predicate),
+    (Kind.WINDOW, None, (BOX,), False),
+]
+STREAMS: dict[str, tuple[Shape, tuple[Argument, ...], bool]] = {
+    f"{kind.value} {variant.name if variant else ''}".strip(): (Shape(kind, "", Output(), variant), given, geography)
+    for kind, variant, given, geography in _SEARCHES
+}
+
+
+@pytest.mark.parametrize("resumed", [False, True], ids=["first", "resumed"])
+@pytest.mark.parametrize("result", [Result.ALL, Result.ALL_BY_KEY])
+@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("layer", COLUMNS)
+def test_a_stream_of_what_a_search_finds(
+    cursor: Cursor, layer: str, stream: str, result: Result, resumed: bool
+) -> None:
+    if resumed and result is Result.ALL:
+        return  # no such stream goes on
+    asked, given, geography = STREAMS[stream]
+    asked = replace(asked, layer=layer, constant=True, result=result, resumed=resumed)
+    nodes = explained(cursor, asked, *given, *((5,) if resumed else ()))
+
+    assert_through(gist(layer, geography=geography), layer, nodes)
+    if result is Result.ALL:
+        assert "Sort" not in {node["Node Type"] for node in nodes}, "the first must not wait for the last"
+
+
+@pytest.mark.parametrize("resumed", [False, True], ids=["first", "resumed"])
+@pytest.mark.parametrize("layer", COLUMNS)
+def test_a_resumable_stream_of_a_whole_layer_walks_its_key(cursor: Cursor, layer: str, resumed: bool) -> None:
+    asked = Shape(Kind.ALL, layer, Output(), constant=True, result=Result.ALL_BY_KEY, resumed=resumed)
+    nodes = explained(cursor, asked, *((5,) if resumed else ()))
+
+    assert_through(f"pk_{COLUMNS[layer][0]}", layer, nodes)
+    assert not {"Sort", "Incremental Sort"} & {node["Node Type"] for node in nodes}
 
 
 @pytest.mark.parametrize("keys", ["{7}", "{1,2,3,4,5}"])

@@ -1,23 +1,20 @@
 """The composed decoder against one that reads field by field."""
 
-import struct
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.db.copy import HEADER_BYTES, SIGNATURE, Field, Row, Wire, decoder
+from service.db.copy import HEADER_BYTES, TRAILER, Field, Row, Wire, decoder
+from tests.copies import HEADER, sent
 
-CODES = {Wire.INT64: "!q", Wire.FLOAT64: "!d", Wire.BOOL: "!?"}
 VALUES: dict[Wire, st.SearchStrategy[Any]] = {
     Wire.INT64: st.integers(-(2**63), 2**63 - 1),
     Wire.FLOAT64: st.floats(allow_nan=False),
     Wire.BOOL: st.booleans(),
     Wire.BYTES: st.binary(max_size=40),
 }
-HEADER = SIGNATURE + bytes(8)
-TRAILER = b"\xff\xff"
 fields = st.lists(st.builds(Field, st.sampled_from(Wire), st.booleans()), min_size=1, max_size=12)
 
 
@@ -31,34 +28,18 @@ def tables(draw: st.DrawFn) -> tuple[list[Field], list[Row]]:
     return columns, draw(st.lists(st.tuples(*map(value_of, columns)), max_size=6))
 
 
-def sent(columns: list[Field], rows: list[Row]) -> bytes:
-    """Rows as PostgreSQL's documentation says that a binary COPY sends them, without the trailer."""
-    return HEADER + b"".join(
-        struct.pack("!h", len(columns))
-        + b"".join(_field(column, value) for column, value in zip(columns, row, strict=True))
-        for row in rows
-    )
-
-
-def _field(column: Field, value: Any) -> bytes:
-    if value is None:
-        return struct.pack("!i", -1)
-    content = value if column.wire is Wire.BYTES else struct.pack(CODES[column.wire], value)
-    return struct.pack("!i", len(content)) + content
-
-
 @given(tables())
 def test_what_was_sent_is_what_is_read(table: tuple[list[Field], list[Row]]) -> None:
     columns, rows = table
 
-    assert decoder(columns)(sent(columns, rows) + TRAILER) == rows
+    assert decoder(columns)(HEADER + sent(columns, rows) + TRAILER) == rows
 
 
 @given(tables())
 def test_a_copy_that_was_cut_after_a_row_is_read_as_far(table: tuple[list[Field], list[Row]]) -> None:
     columns, rows = table
     for count in range(len(rows) + 1):
-        assert decoder(columns)(sent(columns, rows[:count])) == rows[:count]
+        assert decoder(columns)(HEADER + sent(columns, rows[:count])) == rows[:count]
 
 
 @pytest.mark.parametrize("nullable", [True, False])
@@ -73,7 +54,7 @@ def test_each_kind_alone(wire: Wire, nullable: bool) -> None:
     rows: list[Row] = [(value,) for value in values.get(wire, [b"", b"\xff" * 3, "ü".encode() * 1000])]
     rows += [(None,)] * nullable
 
-    assert decoder([column])(sent([column], rows) + TRAILER) == rows
+    assert decoder([column])(HEADER + sent([column], rows) + TRAILER) == rows
 
 
 @pytest.mark.parametrize("null_at", range(8))
@@ -84,13 +65,22 @@ def test_a_null_at_every_place(null_at: int) -> None:
     full: Row = (1, b"two", 3.0, True, 5, b"", 7.0, False)
     row = (*full[:null_at], None, *full[null_at + 1 :])
 
-    assert decoder(columns)(sent(columns, [full, row, full]) + TRAILER) == [full, row, full]
+    assert decoder(columns)(HEADER + sent(columns, [full, row, full]) + TRAILER) == [full, row, full]
 
 
 def test_all_null() -> None:
     columns = [Field(wire) for wire in Wire]
 
-    assert decoder(columns)(sent(columns, [(None,) * 4] * 3) + TRAILER) == [(None,) * 4] * 3
+    assert decoder(columns)(HEADER + sent(columns, [(None,) * 4] * 3) + TRAILER) == [(None,) * 4] * 3
+
+
+def test_what_does_not_begin_with_the_header_begins_with_a_row() -> None:
+    column = Field(Wire.BYTES)
+    rows: list[Row] = [(b"PGCOPY",), (None,), (b"\xff\xff",)]
+
+    assert decoder([column])(sent([column], rows)) == rows
+    assert decoder([column])(sent([column], rows) + TRAILER) == rows
+    assert decoder([column])(TRAILER) == []
 
 
 def test_no_rows() -> None:

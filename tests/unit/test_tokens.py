@@ -7,13 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.codec.tokens import DIGEST_BYTES, fingerprint, read_token, write_token
+from service.catalog import shipped_layers
+from service.codec import tokens
+from service.codec.tokens import DIGEST_BYTES, Kind, fingerprint, write_token
+from service.domain import Argument
 from service.errors import InvalidArgument, Reason
 from spatial.v1 import query_pb2
 
 BOUND = bytes(range(DIGEST_BYTES))
 distances = st.floats(0, allow_nan=False, allow_infinity=False)
 keys = st.integers(-(2**63), 2**63 - 1)
+
+
+LAYER = shipped_layers()[0]
+
+
+def read_token(token: str, bound_to: bytes, parts: int) -> tuple[Argument, ...]:
+    return tokens.read_token(Kind.PAGE, token, bound_to, [LAYER], distances=parts - 1)
 
 
 def forged(position: str) -> str:

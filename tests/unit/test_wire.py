@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from service.catalog import Catalog, PropertyType, shipped_layers
 from service.codec import rows, wire
+from service.codec.features import feature_encoder
 from service.db.queries import Statement, Statements
 from service.domain import DistanceModel, Encoding, Kind, Output, Shape, View
 from spatial.v1.feature_pb2 import Feature
@@ -67,13 +68,21 @@ def test_integers_are_numbers_as_far_as_doubles_hold_them(number: int) -> None:
     assert value == (Value(number_value=number) if abs(number) <= 2**53 else Value(string_value=str(number)))
 
 
-@given(size=sizes, suffix=st.integers(0, 9))
-def test_prefixes_know_the_sizes_around_a_content(size: int, suffix: int) -> None:
-    prefixes = wire.Prefixes(b"\x12", b"\x0a", suffix=suffix)
-    inner = wire.delimited(b"\x0a", b"x" * size) + b"y" * suffix
+@given(size=sizes, beside=st.binary(max_size=9))
+def test_prefixes_know_the_sizes_around_a_content(size: int, beside: bytes) -> None:
+    prefixes = wire.Prefixes(b"\x12", beside + b"\x0a")
+    inner = beside + wire.delimited(b"\x0a", b"x" * size)
 
-    assert prefixes[size] + b"x" * size + b"y" * suffix == wire.delimited(b"\x12", inner)
+    assert prefixes[size] + b"x" * size == wire.delimited(b"\x12", inner)
     assert prefixes[size] == prefixes[size]
+
+
+@given(size=sizes)
+def test_sized_prefixes_know_how_large_the_whole_is(size: int) -> None:
+    sized = wire.SizedPrefixes(wire.Prefixes(b"\x12"), null=b"none")
+
+    assert sized[size] == sized[size] == (wire.Prefixes(b"\x12")[size], len(wire.delimited(b"\x12", b"x" * size)))
+    assert sized[-1] == (b"none", 4)
 
 
 def statement(**shape: Any) -> Statement:
@@ -83,7 +92,7 @@ def statement(**shape: Any) -> Statement:
 @given(key=st.integers(-(2**63), 2**63 - 1), name=text, size=sizes, distance=st.floats(0, 2.1e7))
 def test_a_feature_is_protobufs(key: int, name: str, size: int, distance: float) -> None:
     asked = statement(kind=Kind.RADIUS, variant=DistanceModel.SPHEROID, output=Output(("name",)))
-    encode = rows.feature_encoder(asked, 4326)
+    encode = feature_encoder(asked, 4326)
 
     feature = Feature.FromString(encode((1, key, distance, b"w" * size, name.encode())))
 
@@ -95,7 +104,7 @@ def test_a_feature_is_protobufs(key: int, name: str, size: int, distance: float)
 
 @given(content=text)
 def test_wkt_goes_on_as_it_is(content: str) -> None:
-    encode = rows.feature_encoder(statement(output=Output(("name",), encoding=Encoding.WKT)), 3857)
+    encode = feature_encoder(statement(output=Output(("name",), encoding=Encoding.WKT)), 3857)
 
     geometry = Feature.FromString(encode((1, 7, content.encode(), b"n"))).geometry
 
@@ -103,7 +112,7 @@ def test_wkt_goes_on_as_it_is(content: str) -> None:
 
 
 def test_geojson_becomes_a_struct() -> None:
-    encode = rows.feature_encoder(statement(output=Output(("name",), encoding=Encoding.GEOJSON)), 4326)
+    encode = feature_encoder(statement(output=Output(("name",), encoding=Encoding.GEOJSON)), 4326)
     content = {"type": "Polygon", "coordinates": [[[0, 1.5], [-3, 4], [0, 1.5]]]}
 
     geometry = Feature.FromString(encode((1, 7, json.dumps(content).encode(), b"n"))).geometry
@@ -112,9 +121,9 @@ def test_geojson_becomes_a_struct() -> None:
     assert geometry.srid == 4326
 
 
-@pytest.mark.parametrize(("view", "values"), [(View.NONE, (1, 7, b"n")), (View.FULL, (1, 7, None, b"n"))])
-def test_no_geometry_is_no_field(view: View, values: tuple[Any, ...]) -> None:
-    feature = Feature.FromString(rows.feature_encoder(statement(output=Output(("name",), view=view)), 4326)(values))
+def test_no_geometry_is_no_field() -> None:
+    asked = statement(output=Output(("name",), view=View.NONE))
+    feature = Feature.FromString(feature_encoder(asked, 4326)((1, 7, b"n")))
 
     assert not feature.HasField("geometry")
     assert not feature.HasField("distance_meters")
@@ -146,7 +155,7 @@ PROPERTIES: dict[PropertyType, list[tuple[Any, Any]]] = {
     PropertyType.JSON: [(b"{}", {}), (b'[1, null, {"a": "b"}]', [1, None, {"a": "b"}]), (b"null", None), (b'""', "")],
 }
 NAMES = {
-    PropertyType.STRING: ("facilities", "name"),
+    PropertyType.STRING: ("facilities", "country"),
     PropertyType.INTEGER: ("facilities", "population"),
     PropertyType.BOOLEAN: ("facilities", "active"),
     PropertyType.TIMESTAMP: ("facilities", "created_at"),
@@ -161,7 +170,7 @@ def test_every_type_of_property_and_null(kind: PropertyType) -> None:
     asked = statement(layer=layer, output=Output((name,), view=View.NONE))
     assert asked.columns[-1].property is not None
     assert asked.columns[-1].property.type is kind
-    encode = rows.feature_encoder(asked, 4326)
+    encode = feature_encoder(asked, 4326)
 
     for value, expected in [*PROPERTIES[kind], (None, None)]:
         feature = Feature.FromString(encode((1, 7, value)))

@@ -1,3 +1,4 @@
+from google.rpc import status_pb2 as _status_pb2
 from spatial.v1 import feature_pb2 as _feature_pb2
 from spatial.v1 import geometry_pb2 as _geometry_pb2
 from google.protobuf.internal import containers as _containers
@@ -67,6 +68,20 @@ class LayerQuery(_message.Message):
     layer: str
     bbox: _geometry_pb2.BoundingBox
     def __init__(self, layer: _Optional[str] = ..., bbox: _Optional[_Union[_geometry_pb2.BoundingBox, _Mapping]] = ...) -> None: ...
+
+class JoinQuery(_message.Message):
+    __slots__ = ("left_layer", "right_layer", "predicate", "distance_meters", "distance_model")
+    LEFT_LAYER_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_LAYER_FIELD_NUMBER: _ClassVar[int]
+    PREDICATE_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_METERS_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    left_layer: str
+    right_layer: str
+    predicate: _geometry_pb2.Predicate
+    distance_meters: float
+    distance_model: _geometry_pb2.DistanceModel
+    def __init__(self, left_layer: _Optional[str] = ..., right_layer: _Optional[str] = ..., predicate: _Optional[_Union[_geometry_pb2.Predicate, str]] = ..., distance_meters: _Optional[float] = ..., distance_model: _Optional[_Union[_geometry_pb2.DistanceModel, str]] = ...) -> None: ...
 
 class Query(_message.Message):
     __slots__ = ("radius", "nearest", "intersects", "layer")
@@ -255,3 +270,119 @@ class CountFeaturesResponse(_message.Message):
     count: int
     mode: CountFeaturesRequest.Mode
     def __init__(self, count: _Optional[int] = ..., mode: _Optional[_Union[CountFeaturesRequest.Mode, str]] = ...) -> None: ...
+
+class StreamRadiusRequest(_message.Message):
+    __slots__ = ("query", "output", "layout", "resumable", "resume_token")
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    RESUMABLE_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    query: RadiusQuery
+    output: Output
+    layout: _feature_pb2.BatchLayout
+    resumable: bool
+    resume_token: str
+    def __init__(self, query: _Optional[_Union[RadiusQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., layout: _Optional[_Union[_feature_pb2.BatchLayout, str]] = ..., resumable: _Optional[bool] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class StreamIntersectsRequest(_message.Message):
+    __slots__ = ("query", "output", "layout", "resumable", "resume_token")
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    RESUMABLE_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    query: IntersectsQuery
+    output: Output
+    layout: _feature_pb2.BatchLayout
+    resumable: bool
+    resume_token: str
+    def __init__(self, query: _Optional[_Union[IntersectsQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., layout: _Optional[_Union[_feature_pb2.BatchLayout, str]] = ..., resumable: _Optional[bool] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class StreamFeaturesRequest(_message.Message):
+    __slots__ = ("query", "output", "layout", "resumable", "resume_token")
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    RESUMABLE_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    query: LayerQuery
+    output: Output
+    layout: _feature_pb2.BatchLayout
+    resumable: bool
+    resume_token: str
+    def __init__(self, query: _Optional[_Union[LayerQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., layout: _Optional[_Union[_feature_pb2.BatchLayout, str]] = ..., resumable: _Optional[bool] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class StreamJoinRequest(_message.Message):
+    __slots__ = ("query", "left_output", "right_output", "resumable", "resume_token")
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    RESUMABLE_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    query: JoinQuery
+    left_output: Output
+    right_output: Output
+    resumable: bool
+    resume_token: str
+    def __init__(self, query: _Optional[_Union[JoinQuery, _Mapping]] = ..., left_output: _Optional[_Union[Output, _Mapping]] = ..., right_output: _Optional[_Union[Output, _Mapping]] = ..., resumable: _Optional[bool] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class JoinPair(_message.Message):
+    __slots__ = ("left_id", "right_id", "distance_meters", "left", "right")
+    LEFT_ID_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_ID_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_METERS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_FIELD_NUMBER: _ClassVar[int]
+    left_id: str
+    right_id: str
+    distance_meters: float
+    left: _feature_pb2.Feature
+    right: _feature_pb2.Feature
+    def __init__(self, left_id: _Optional[str] = ..., right_id: _Optional[str] = ..., distance_meters: _Optional[float] = ..., left: _Optional[_Union[_feature_pb2.Feature, _Mapping]] = ..., right: _Optional[_Union[_feature_pb2.Feature, _Mapping]] = ...) -> None: ...
+
+class JoinBatch(_message.Message):
+    __slots__ = ("pairs", "resume_token")
+    PAIRS_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    pairs: _containers.RepeatedCompositeFieldContainer[JoinPair]
+    resume_token: str
+    def __init__(self, pairs: _Optional[_Iterable[_Union[JoinPair, _Mapping]]] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class MatchRequest(_message.Message):
+    __slots__ = ("query", "output", "limit", "probes")
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PROBES_FIELD_NUMBER: _ClassVar[int]
+    query: Query
+    output: Output
+    limit: int
+    probes: _containers.RepeatedCompositeFieldContainer[MatchProbe]
+    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., limit: _Optional[int] = ..., probes: _Optional[_Iterable[_Union[MatchProbe, _Mapping]]] = ...) -> None: ...
+
+class MatchProbe(_message.Message):
+    __slots__ = ("key", "probe")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    PROBE_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    probe: _geometry_pb2.Probe
+    def __init__(self, key: _Optional[str] = ..., probe: _Optional[_Union[_geometry_pb2.Probe, _Mapping]] = ...) -> None: ...
+
+class MatchResponse(_message.Message):
+    __slots__ = ("matches",)
+    MATCHES_FIELD_NUMBER: _ClassVar[int]
+    matches: _containers.RepeatedCompositeFieldContainer[Match]
+    def __init__(self, matches: _Optional[_Iterable[_Union[Match, _Mapping]]] = ...) -> None: ...
+
+class Match(_message.Message):
+    __slots__ = ("key", "features", "more", "error")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    features: _containers.RepeatedCompositeFieldContainer[_feature_pb2.Feature]
+    more: bool
+    error: _status_pb2.Status
+    def __init__(self, key: _Optional[str] = ..., features: _Optional[_Iterable[_Union[_feature_pb2.Feature, _Mapping]]] = ..., more: _Optional[bool] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...

@@ -81,6 +81,31 @@ class SpatialServiceStub:
                 request_serializer=spatial_dot_v1_dot_query__pb2.CountFeaturesRequest.SerializeToString,
                 response_deserializer=spatial_dot_v1_dot_query__pb2.CountFeaturesResponse.FromString,
                 _registered_method=True)
+        self.StreamRadius = channel.unary_stream(
+                '/spatial.v1.SpatialService/StreamRadius',
+                request_serializer=spatial_dot_v1_dot_query__pb2.StreamRadiusRequest.SerializeToString,
+                response_deserializer=spatial_dot_v1_dot_feature__pb2.FeatureBatch.FromString,
+                _registered_method=True)
+        self.StreamIntersects = channel.unary_stream(
+                '/spatial.v1.SpatialService/StreamIntersects',
+                request_serializer=spatial_dot_v1_dot_query__pb2.StreamIntersectsRequest.SerializeToString,
+                response_deserializer=spatial_dot_v1_dot_feature__pb2.FeatureBatch.FromString,
+                _registered_method=True)
+        self.StreamFeatures = channel.unary_stream(
+                '/spatial.v1.SpatialService/StreamFeatures',
+                request_serializer=spatial_dot_v1_dot_query__pb2.StreamFeaturesRequest.SerializeToString,
+                response_deserializer=spatial_dot_v1_dot_feature__pb2.FeatureBatch.FromString,
+                _registered_method=True)
+        self.StreamJoin = channel.unary_stream(
+                '/spatial.v1.SpatialService/StreamJoin',
+                request_serializer=spatial_dot_v1_dot_query__pb2.StreamJoinRequest.SerializeToString,
+                response_deserializer=spatial_dot_v1_dot_query__pb2.JoinBatch.FromString,
+                _registered_method=True)
+        self.MatchFeatures = channel.stream_stream(
+                '/spatial.v1.SpatialService/MatchFeatures',
+                request_serializer=spatial_dot_v1_dot_query__pb2.MatchRequest.SerializeToString,
+                response_deserializer=spatial_dot_v1_dot_query__pb2.MatchResponse.FromString,
+                _registered_method=True)
 
 
 class SpatialServiceServicer:
@@ -149,6 +174,48 @@ class SpatialServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamRadius(self, request, context):
+        """Streams. Each delivers everything that its query finds, in whatever order is fastest and the first features at once;
+        `resumable` asks for the order of the key instead, and for a token in every batch. A reader that is slow slows the
+        database, not others; one that takes nothing for too long (a minute unless configured) is DEADLINE_EXCEEDED:
+        STREAM_STALLED. Beyond the server's number of streams at a time: RESOURCE_EXHAUSTED: TOO_MANY_STREAMS, with RetryInfo.
+
+        Every feature within a distance of a probe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamIntersects(self, request, context):
+        """Every feature that stands in a relation to a probe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamFeatures(self, request, context):
+        """Every feature of a layer, or every one whose bounding box meets a box.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamJoin(self, request, context):
+        """Every pair of features, one from each of two layers, that meets a condition.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MatchFeatures(self, request_iterator, context):
+        """The same question about each of many probes: the first message says which, and every message may bring probes. They
+        are answered in order, some hundred in a statement, while further ones are still coming. A probe that is refused is
+        answered with its error and ends nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SpatialServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -191,6 +258,31 @@ def add_SpatialServiceServicer_to_server(servicer, server):
                     servicer.CountFeatures,
                     request_deserializer=spatial_dot_v1_dot_query__pb2.CountFeaturesRequest.FromString,
                     response_serializer=spatial_dot_v1_dot_query__pb2.CountFeaturesResponse.SerializeToString,
+            ),
+            'StreamRadius': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamRadius,
+                    request_deserializer=spatial_dot_v1_dot_query__pb2.StreamRadiusRequest.FromString,
+                    response_serializer=spatial_dot_v1_dot_feature__pb2.FeatureBatch.SerializeToString,
+            ),
+            'StreamIntersects': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamIntersects,
+                    request_deserializer=spatial_dot_v1_dot_query__pb2.StreamIntersectsRequest.FromString,
+                    response_serializer=spatial_dot_v1_dot_feature__pb2.FeatureBatch.SerializeToString,
+            ),
+            'StreamFeatures': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamFeatures,
+                    request_deserializer=spatial_dot_v1_dot_query__pb2.StreamFeaturesRequest.FromString,
+                    response_serializer=spatial_dot_v1_dot_feature__pb2.FeatureBatch.SerializeToString,
+            ),
+            'StreamJoin': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamJoin,
+                    request_deserializer=spatial_dot_v1_dot_query__pb2.StreamJoinRequest.FromString,
+                    response_serializer=spatial_dot_v1_dot_query__pb2.JoinBatch.SerializeToString,
+            ),
+            'MatchFeatures': grpc.stream_stream_rpc_method_handler(
+                    servicer.MatchFeatures,
+                    request_deserializer=spatial_dot_v1_dot_query__pb2.MatchRequest.FromString,
+                    response_serializer=spatial_dot_v1_dot_query__pb2.MatchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -415,6 +507,141 @@ class SpatialService:
             '/spatial.v1.SpatialService/CountFeatures',
             spatial_dot_v1_dot_query__pb2.CountFeaturesRequest.SerializeToString,
             spatial_dot_v1_dot_query__pb2.CountFeaturesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamRadius(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/spatial.v1.SpatialService/StreamRadius',
+            spatial_dot_v1_dot_query__pb2.StreamRadiusRequest.SerializeToString,
+            spatial_dot_v1_dot_feature__pb2.FeatureBatch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamIntersects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/spatial.v1.SpatialService/StreamIntersects',
+            spatial_dot_v1_dot_query__pb2.StreamIntersectsRequest.SerializeToString,
+            spatial_dot_v1_dot_feature__pb2.FeatureBatch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamFeatures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/spatial.v1.SpatialService/StreamFeatures',
+            spatial_dot_v1_dot_query__pb2.StreamFeaturesRequest.SerializeToString,
+            spatial_dot_v1_dot_feature__pb2.FeatureBatch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamJoin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/spatial.v1.SpatialService/StreamJoin',
+            spatial_dot_v1_dot_query__pb2.StreamJoinRequest.SerializeToString,
+            spatial_dot_v1_dot_query__pb2.JoinBatch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MatchFeatures(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/spatial.v1.SpatialService/MatchFeatures',
+            spatial_dot_v1_dot_query__pb2.MatchRequest.SerializeToString,
+            spatial_dot_v1_dot_query__pb2.MatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,199 @@
+"""Whole layers at the speed of PostgreSQL, which assembles the columns of many features; Python touches no row.
+
+One COPY, each of whose rows has a few blocks' worth of the table: of every column all the values one after the other,
+which are Arrow's own buffers, or nearly. It reads by physical place, not by key, which spares the index and suits keys
+of any type. The places are blocks; where features are larger than these show, they are measured first.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
+from typing import Any
+
+import pyarrow as pa
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
+from sqlalchemy import ColumnClause, ColumnElement, Select, cast, column, func, literal_column, select
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+
+from service.catalog import Layer, PropertyType
+from service.db.arrays import assembly
+from service.db.cancel import StatementGuard
+from service.db.columns import Column, Expression
+from service.db.copy import Field, Wire, decoder
+from service.db.queries import Statement, compiled
+from service.db.snapshot import Part, Snapshot
+from service.db.stream import CopyReading, Put
+from service.domain import Batch, Encoding, Kind, Result, Shape, View
+
+# Few enough that what PostgreSQL assembles at a time stays in a core's cache; batches are put together of several.
+BLOCKS = 16
+PORTION_BYTES = 64 * 1024
+POINT_BYTES = 21
+
+_INTEGER = Field(Wire.INT64, nullable=False)
+_ASSEMBLED = Field(Wire.BYTES)
+Write = Callable[[Sequence[pa.Array]], Iterable[Batch]]
+
+
+def can_be_assembled(shape: Shape) -> bool:
+    """Whether this is the shape of a whole layer in whatever order is fastest, with geometry as WKB."""
+    whole = shape.kind is Kind.ALL and shape.result is Result.ALL and not shape.resumed
+    return whole and shape.output.encoding is Encoding.WKB
+
+
+class Assembled:
+    """What `statement` answers with, assembled. Over one snapshot, every feature is in exactly one of the parts."""
+
+    def __init__(self, statement: Statement, layer: Layer) -> None:
+        self._table = layer.qualified_name.replace("%%", "%")  # which it has as statements need it
+        self._assemblies = [assembly(column, _width(column, layer, statement.shape)) for column in statement.columns]
+        self._decode = decoder([_INTEGER, *(_ASSEMBLED for each in self._assemblies for _ in each.aggregates)])
+        self.copy = f"COPY ({self._sql(statement.columns, layer)}) TO STDOUT (FORMAT binary)"
+
+    def applies(self, cursor: Cursor) -> bool:
+        """Whether the layer's relation has its rows, and no others, in blocks of its own."""
+        cursor.execute(_IS_TABLE, {"table": self._table})
+        return bool(cursor.fetchall()[0][0])
+
+    def statement(self, cursor: Cursor, part: Part) -> bytes:
+        """Parts take turns, so that none has much more to do than others."""
+        given = {"table": self._table, "first": part.number * BLOCKS, "step": part.parts * BLOCKS}
+        return bytes(cursor.mogrify(self.copy, given))
+
+    def columns(self, rows: bytes) -> list[pa.Array]:
+        """The statement's columns, of some whole rows of the COPY; none where there are no features."""
+        decoded = self._decode(rows)
+        if not decoded:
+            return []
+        counts, *contents = zip(*decoded, strict=True)
+        given = iter([b"".join(filter(None, content)) for content in contents])
+        return [each.array(sum(counts), *(next(given) for _ in each.aggregates)) for each in self._assemblies]
+
+    def _sql(self, columns: Sequence[Column], layer: Layer) -> str:
+        aggregates = [
+            aggregate.format(value=f"feature.c{index}")
+            for index, each in enumerate(self._assemblies, 1)
+            for aggregate in each.aggregates
+        ]
+        return _SQL.format(
+            aggregates=", ".join(aggregates),
+            last=BLOCKS - 1,
+            portions=_portions(columns, layer),
+            features=_features(columns, layer),
+        )
+
+
+# Before version 14 PostgreSQL would read all of a table to find the rows of some blocks.
+_IS_TABLE = """
+SELECT relkind IN ('r', 'm') AND NOT relhassubclass AND current_setting('server_version_num')::int >= 140000
+  FROM pg_class WHERE oid = %(table)s::regclass
+"""
+
+# A relation's size is looked up after the snapshot was taken: there is no block that it sees beyond the last.
+_SQL = """
+WITH relation AS MATERIALIZED (
+  SELECT pg_relation_size(oid) / current_setting('block_size')::bigint AS blocks,
+         coalesce(pg_relation_size(nullif(reltoastrelid, 0)), 0) > 0 AS toasted
+    FROM pg_class WHERE oid = %(table)s::regclass
+)
+SELECT assembled.*
+  FROM relation
+ CROSS JOIN generate_series(%(first)s::bigint, relation.blocks - 1, %(step)s::bigint) AS block
+ CROSS JOIN LATERAL (
+   SELECT format('(%%s,0)', block)::tid AS first, format('(%%s,65535)', block + {last})::tid AS last
+ ) AS blocks
+ CROSS JOIN LATERAL (
+   SELECT blocks.first, blocks.last WHERE NOT relation.toasted
+   UNION ALL
+   SELECT min(portion.place), max(portion.place)
+     FROM ({portions}) AS portion
+    WHERE relation.toasted
+    GROUP BY portion.number
+ ) AS places
+ CROSS JOIN LATERAL (
+   SELECT count(*), {aggregates}
+     FROM ({features}) AS feature
+   HAVING count(*) > 0
+ ) AS assembled
+"""
+
+
+def _features(columns: Sequence[Column], layer: Layer) -> str:
+    """The rows of some places. OFFSET keeps what a column computes from being computed for each of its aggregates."""
+    values = [_value(column).label(f"c{index}") for index, column in enumerate(columns, 1)]
+    return compiled(_at(layer, "places", select(*values)).offset(literal_column("0")))
+
+
+def _portions(columns: Sequence[Column], layer: Layer) -> str:
+    """The rows of some blocks, numbered by the portion that they are in. Their sizes as they are stored are known
+    without reading what lies outside of the blocks."""
+    read = {layer.key, *(each.property.expression for each in columns if each.property)}
+    if any(each.kind == "geometry" for each in columns):
+        read.add(layer.geometry)
+    sizes = [func.coalesce(func.pg_column_size(each), literal_column("0")) for each in layer.table.c if each in read]
+    size = func.sum(reduce(add, sizes)).over(rows=(None, 0))
+    number = size.op("/")(literal_column(str(PORTION_BYTES)))
+    return compiled(_at(layer, "blocks", select(_place(layer).label("place"), number.label("number"))))
+
+
+def _at(layer: Layer, places: str, values: Select[Any]) -> Select[Any]:
+    between = _place(layer).between(literal_column(f"{places}.first"), literal_column(f"{places}.last"))
+    return values.select_from(layer.table).where(between)
+
+
+def _place(layer: Layer) -> ColumnElement[object]:
+    place: ColumnClause[object] = column("ctid")
+    place.table = layer.table
+    return place
+
+
+def _value(column: Column) -> Expression:
+    if column.property is not None and column.property.type is PropertyType.TIMESTAMP:
+        return cast(column.expression, TIMESTAMP(timezone=True))
+    return column.expression
+
+
+def _width(column: Column, layer: Layer, shape: Shape) -> int | None:
+    """Points are of one size, empty ones included."""
+    is_point = column.kind == "geometry" and layer.geometry_type == "POINT" and shape.output.view is View.FULL
+    return POINT_BYTES if is_point else None
+
+
+@dataclass(slots=True, eq=False)
+class AssembledReading:
+    """A part of a layer, read on a connection of its own. `snapshot` is what readings share of which each takes a part;
+    without one this reads all.
+
+    `plain` reads the layer row by row, where its relation is none that has its rows in blocks of its own: a view, a
+    partitioned table.
+    """
+
+    assembled: Assembled
+    write: Write
+    plain: CopyReading
+    snapshot: Snapshot | None = None
+    guard: StatementGuard = field(default_factory=StatementGuard)
+
+    def perform(self, cursor: Cursor, put: Put) -> None:
+        if self.snapshot is None:
+            self._copy(cursor, put, Part(0, 1))()
+            return
+        with self.snapshot.part(cursor) as part:
+            finish = self._copy(cursor, put, part)
+        finish()  # the reader may take its time: no session idles in a transaction for it
+
+    def _copy(self, cursor: Cursor, put: Put, part: Part | None) -> Callable[[], None]:
+        if part is not None and self.assembled.applies(cursor):
+            return CopyReading(lambda each: self.assembled.statement(each, part), self._batches).copy(cursor, put)
+        if part is not None and part.number == 0:
+            return self.plain.copy(cursor, put)
+        return _nothing
+
+    def _batches(self, rows: bytes) -> Iterable[Batch]:
+        columns = self.assembled.columns(rows)
+        return self.write(columns) if columns else ()
+
+
+def _nothing() -> None:
+    """What is left to do for a part that has nothing to read."""

@@ -1,0 +1,202 @@
+"""Runs bulk reads: a COPY on a thread of its own, and between it and the stream a few batches that wait to be sent.
+
+Who reads slowly leaves that room full: the thread waits, libpq's buffers fill, and PostgreSQL stops where it is. Only
+the session that the stream holds is affected, and it is one of the bulk pool's.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from io import BufferedWriter, RawIOBase
+from time import perf_counter
+from typing import Any, Protocol
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
+
+from service.db.cancel import StatementGuard
+from service.db.canceller import Canceller
+from service.db.engine import Pool
+from service.db.lane import Lane, Outcome
+from service.db.relay import Relay
+from service.domain import Batch, Layout
+from service.errors import Reason, ResourceExhausted
+from service.observability.metrics import Metrics
+
+CHUNK_BYTES = 256 * 1024  # of rows as PostgreSQL sends them, before they are laid out
+GRANULE_BYTES = 8 * 1024  # PostgreSQL sends no less at a time
+AHEAD_BYTES = 1024 * 1024  # that may wait for the reader
+FLUSH_SECONDS = 0.1  # rows that trickle in wait no longer for company
+CLOSE_SECONDS = 2.0
+# Who has a batch in hand gives up by closing the connection. Only who waits for rows must be cancelled: PostgreSQL 15
+# was seen to crash where a cancellation and the end of the connection meet a COPY that is sending.
+CANCEL_SECONDS = 0.1
+# PostgreSQL would not notice that a connection is closed before it has more to send.
+_NOTICE_CLOSED = "SET client_connection_check_interval = '250ms'"
+
+Put = Callable[[Batch], None]
+
+
+class Reading(Protocol):
+    """What a stream reads on one connection, on a thread: puts batches until there are no more."""
+
+    guard: StatementGuard
+
+    def perform(self, cursor: Cursor, put: Put) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class CopyReading:
+    """The rows of one COPY, made batches a chunk at a time."""
+
+    statement: Callable[[Cursor], bytes]
+    batches: Callable[[bytes], Iterable[Batch]]
+    guard: StatementGuard = field(default_factory=StatementGuard)
+
+    def perform(self, cursor: Cursor, put: Put) -> None:
+        self.copy(cursor, put)()
+
+    def copy(self, cursor: Cursor, put: Put) -> Callable[[], None]:
+        """Runs the COPY, and gives what puts the last of it: that may wait for the reader, and needs no transaction."""
+        sink = _Sink(self.batches, put)
+        # Gathers psycopg2's writes, one a row, in C. It never cuts a row in two.
+        gathered = BufferedWriter(sink, GRANULE_BYTES)
+        try:
+            cursor.copy_expert(self.statement(cursor), gathered)
+            sink.gathers_all = True
+            gathered.flush()
+        finally:
+            sink.done = True  # what the writer still holds when it goes is of no use to anybody
+        return sink.pass_on
+
+
+class _Sink(RawIOBase):
+    """Passes on the first rows at once, then a chunk at a time."""
+
+    def __init__(self, batches: Callable[[bytes], Iterable[Batch]], put: Put) -> None:
+        super().__init__()
+        self._batches = batches
+        self._put = put
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._due = 0.0
+        self.gathers_all = False
+        self.done = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, rows: Any) -> int:
+        size = len(rows)
+        if not self.done:
+            self._parts.append(bytes(rows))
+            self._size += size
+            if not self.gathers_all and (self._size >= CHUNK_BYTES or perf_counter() >= self._due):
+                self.pass_on()
+        return size
+
+    def pass_on(self) -> None:
+        rows = b"".join(self._parts)
+        self._parts.clear()
+        self._size = 0
+        for batch in self._batches(rows):
+            self._put(batch)
+        self._due = perf_counter() + FLUSH_SECONDS
+
+
+class Streams:
+    """Made on the event loop that its callers run on."""
+
+    def __init__(self, pool: Pool, canceller: Canceller, most: int, metrics: Metrics) -> None:
+        self._pool = pool
+        self._canceller = canceller
+        self._most = most
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._running = 0
+        self._lanes: set[Lane] = set()
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """A stream's place among those that may run at a time."""
+        in_flight = self._metrics.streams_in_flight
+        if self._running >= self._most:
+            self._metrics.rejected.labels("too_many_streams").inc()
+            raise ResourceExhausted(
+                Reason.TOO_MANY_STREAMS,
+                f"{self._most} streams are running already",
+                metadata={"limit": str(self._most)},
+                retry_after=1.0,
+            )
+        self._running += 1
+        in_flight.inc()
+        try:
+            yield
+        finally:
+            self._running -= 1
+            in_flight.dec()
+
+    @property
+    def connections_free(self) -> int:
+        return self._pool.turnstile.free
+
+    async def read(self, method: str, layout: Layout, readings: Sequence[Reading]) -> AsyncGenerator[bytes]:
+        """The messages that the readings put, each on a connection of its own. Leaving the iterator ends them. Those
+        behind the first help it: for want of a connection they stay away."""
+        features = self._metrics.stream_features.labels(method, layout.name)
+        sent = self._metrics.stream_bytes.labels(method)
+        relay: Relay[Batch] = Relay(len(readings), AHEAD_BYTES)
+        ended = False
+
+        def put(batch: Batch) -> None:
+            relay.put(batch, len(batch.message))
+
+        lanes = [
+            self._start(f"{method}-{number}", reading, put, relay, helps=number > 0)
+            for number, reading in enumerate(readings)
+        ]
+        try:
+            async for batch in relay.read():
+                yield batch.message
+                features.inc(batch.features)
+                sent.inc(len(batch.message))
+            ended = True
+        except ResourceExhausted as error:
+            self._metrics.rejected.labels(error.reason.lower()).inc()
+            raise
+        finally:
+            relay.close()
+            if not ended:
+                self._loop.call_later(CANCEL_SECONDS, self._cancel, readings, lanes)
+
+    def _cancel(self, readings: Sequence[Reading], lanes: Sequence[Lane]) -> None:
+        for reading, lane in zip(readings, lanes, strict=True):
+            if lane in self._lanes:
+                self._canceller.cancel(reading.guard)
+
+    async def close(self) -> None:
+        """Waits for the threads, whose readers have gone."""
+        for lane in list(self._lanes):
+            await asyncio.to_thread(lane.join, CLOSE_SECONDS)
+
+    def _start(self, name: str, reading: Reading, put: Put, relay: Relay[Batch], *, helps: bool) -> Lane:
+        def finished(lane: Lane, job: object, outcome: Outcome, following: None) -> None:
+            with suppress(RuntimeError):  # the event loop has gone
+                self._loop.call_soon_threadsafe(self._lanes.discard, lane)
+            stays_away = helps and isinstance(outcome.error, ResourceExhausted)
+            relay.end(None if stays_away else outcome.error)
+
+        def perform(reading: Reading, cursor: Cursor) -> None:
+            cursor.execute(_NOTICE_CLOSED)
+            reading.perform(cursor, put)
+
+        lane = Lane(name, self._pool, self._metrics, perform, _nothing, finished)
+        self._lanes.add(lane)
+        lane.start()
+        lane.give(reading)
+        lane.stop()
+        return lane
+
+
+def _nothing(job: object, outcome: Outcome) -> None:
+    """What follows a reading."""

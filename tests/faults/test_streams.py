@@ -1,0 +1,379 @@
+"""Streams are bounded, end with their readers, and leave nothing behind, however they end."""
+
+import logging
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
+from threading import Event, Thread
+from typing import Any
+
+import grpc
+import pytest
+
+from service import migrations
+from service.embedded import EmbeddedPostgres, throw_away
+from spatial.v1 import query_pb2_grpc
+from tests.conftest import NewDatabase
+from tests.proxy import proxied
+from tests.questions import facility, fill, zone
+from tests.servers import Served, refusal, serving
+from tests.situations import blocked, eventually, fetch, locked, sessions
+from tests.streams import BULK_IN_USE, BULK_RUNNING, BULK_SESSIONS, IDLE_IN_TRANSACTION, IN_FLIGHT, ids, stream, whole
+
+FAT = 300
+HANDLED = (
+    'grpc_server_handled_total{{grpc_code="{}",grpc_method="StreamFeatures"'
+    ',grpc_service="spatial.v1.SpatialService",grpc_type="server_stream"}}'
+)
+IDLE = 'spatial_pool_connections{pool="bulk",state="idle"}'
+
+
+def fatten(url: str) -> None:
+    """Parcels of 100 KB each, 30 MB that no window and no buffer holds; on disk they are small."""
+    fetch(
+        url,
+        "DELETE FROM parcels; INSERT INTO parcels (number, name, land_use, district_id, boundary)"
+        " SELECT n, repeat('x', 100000), 'park', 1, ST_MakeEnvelope(0, 0, 1, 1, 4326)"
+        f" FROM generate_series(1, {FAT}) n",
+    )
+
+
+PARCELS = whole("parcels")
+ZONES = whole("zones")
+
+
+@pytest.fixture(scope="module")
+def fat(new_database: NewDatabase) -> Iterator[str]:
+    with new_database() as url:
+        fill(url)
+        fatten(url)
+        yield url
+
+
+def begun(served: Served, timeout: float | None = 60) -> Any:
+    """A stream that has delivered its first batch and cannot end before it is read on."""
+    call = stream(served.stub, PARCELS, timeout)
+    assert ids(next(call))
+    return call
+
+
+def refused(call: Any) -> Any:
+    with pytest.raises(grpc.RpcError) as error:
+        for _ in call:
+            pass
+    return refusal(error.value)
+
+
+def code(call: Any) -> str:
+    """What a stream ended with, read to its end."""
+    try:
+        for _ in call:
+            pass
+    except grpc.RpcError as error:
+        return str(error.code().name)
+    return "OK"
+
+
+def at_rest(served: Served) -> bool:
+    return served.metric(IN_FLIGHT) == 0 and served.metric(BULK_IN_USE) == 0
+
+
+def assert_nothing_is_left(served: Served, url: str, within: float = 1.0) -> None:
+    eventually(lambda: at_rest(served), within)
+    eventually(lambda: not sessions(url, BULK_RUNNING), within=1)
+    eventually(lambda: len(sessions(url, BULK_SESSIONS)) == served.metric(IDLE), within=1)
+    assert not sessions(url, IDLE_IN_TRANSACTION)
+
+
+# How many there may be.
+
+
+def read_to_the_end(url: str, call: Any) -> None:
+    assert code(call) == "OK"
+
+
+def cancel(url: str, call: Any) -> None:
+    call.cancel()
+
+
+def break_its_connection(url: str, call: Any) -> None:
+    for backend in sessions(url, BULK_RUNNING):
+        fetch(url, "SELECT pg_terminate_backend(%s)", backend)
+    assert code(call) == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize("end", [read_to_the_end, cancel, break_its_connection])
+def test_beyond_the_most_streams_one_is_refused_until_another_has_ended(
+    fat: str, end: Callable[[str, Any], None]
+) -> None:
+    with serving(fat, max_streams=2) as served:
+        calls = [begun(served), begun(served)]
+        assert served.metric(IN_FLIGHT) == 2
+        told = refused(stream(served.stub, ZONES))
+        assert (told.code, told.reason, told.metadata) == ("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS", {"limit": "2"})
+        assert told.retry_seconds == 1.0
+        assert served.metric('spatial_requests_rejected_total{reason="too_many_streams"}') == 1
+        end(fat, calls[0])
+        eventually(lambda: served.metric(IN_FLIGHT) < 2, within=1)
+        assert code(stream(served.stub, ZONES)) == "OK"
+        cancel(fat, calls[1])
+        assert_nothing_is_left(served, fat)
+
+
+def test_a_stream_that_is_refused_holds_no_place(fat: str) -> None:
+    with serving(fat, max_streams=1) as served:
+        for _ in range(3):
+            assert refused(stream(served.stub, whole("rivers"))).reason == "LAYER_NOT_FOUND"
+        assert code(stream(served.stub, ZONES)) == "OK"
+
+
+def test_a_stream_without_a_connection_is_refused_while_lookups_go_on(fat: str) -> None:
+    with serving(fat, bulk_pool_size=1, max_streams=5, pool_timeout=0.3) as served:
+        holder = begun(served)
+        started = time.monotonic()
+        told = refused(stream(served.stub, ZONES))
+        assert 0.3 <= time.monotonic() - started < 1.5
+        assert (told.code, told.reason, told.retry_seconds) == ("RESOURCE_EXHAUSTED", "POOL_EXHAUSTED", 0.3)
+        assert served.metric('spatial_pool_timeouts_total{pool="bulk"}') == 1
+        assert served.metric('spatial_requests_rejected_total{reason="pool_exhausted"}') == 1
+        assert served.stub.SearchNearest(facility(7), timeout=1).features[0].id == "7"
+        holder.cancel()
+        eventually(lambda: at_rest(served), within=1)
+        assert code(stream(served.stub, ZONES)) == "OK"
+
+
+# Readers that stall.
+
+
+def test_a_reader_that_takes_nothing_is_ended_and_told_so_when_it_reads_on(fat: str) -> None:
+    with serving(fat, stall_timeout=0.5) as served:
+        call = begun(served)
+        assert_nothing_is_left(served, fat, within=2.5)  # whether it reads on or not
+        assert served.metric(HANDLED.format("DEADLINE_EXCEEDED")) == 1
+        told = refused(call)
+        assert (told.code, told.reason) == ("DEADLINE_EXCEEDED", "STREAM_STALLED")
+        assert "0.5 s" in told.message
+        assert code(stream(served.stub, PARCELS)) == "OK"
+
+
+def test_a_server_stops_at_once_whoever_is_stalled(fat: str) -> None:
+    with ExitStack() as stack:
+        with serving(fat, stall_timeout=0.3) as served:
+            call = begun(served)
+            eventually(lambda: at_rest(served), within=2.5)
+            stack.callback(call.cancel)
+            started = time.monotonic()
+        assert time.monotonic() - started < 3
+    assert not sessions(fat, BULK_SESSIONS)
+
+
+def test_a_reader_that_is_slow_but_takes_something_is_not_ended(fat: str) -> None:
+    """Most clients take megabytes ahead, and then nothing until half of them are read; this one says so at once."""
+    prompt = [("grpc.http2.bdp_probe", 0), ("grpc.max_receive_message_length", -1)]
+    with serving(fat, stall_timeout=1) as served, grpc.insecure_channel(served.address, prompt) as channel:
+        call = stream(query_pb2_grpc.SpatialServiceStub(channel), PARCELS)
+        for _ in range(12):
+            time.sleep(0.3)
+            next(call)
+        assert served.metric(BULK_IN_USE) == 1, "there is more than the reader took"
+        assert code(call) == "OK"
+
+
+# Readers that leave.
+
+
+def test_a_cancelled_stream_ends_within_a_second(fat: str) -> None:
+    with serving(fat) as served:
+        begun(served).cancel()
+        assert_nothing_is_left(served, fat)
+        assert served.metric(HANDLED.format("CANCELLED")) == 1
+
+
+def test_an_expired_stream_ends_within_a_second(fat: str) -> None:
+    with serving(fat) as served:
+        call = begun(served, timeout=1.0)
+        time.sleep(1.0)
+        assert_nothing_is_left(served, fat)
+        assert code(call) == "DEADLINE_EXCEEDED"
+        assert served.metric(HANDLED.format("DEADLINE_EXCEEDED")) == 1
+
+
+@pytest.mark.parametrize("deadline", [None, 0.7], ids=["cancelled", "expired"])
+def test_a_stream_that_has_nothing_to_deliver_yet_ends_within_a_second(fat: str, deadline: float | None) -> None:
+    with serving(fat, lock_timeout=60) as served, locked(fat, "parcels"):
+        call = stream(served.stub, PARCELS, deadline)
+        eventually(blocked(fat))
+        if deadline:
+            assert code(call) == "DEADLINE_EXCEEDED"
+        else:
+            call.cancel()
+        assert_nothing_is_left(served, fat)
+
+
+def test_a_stream_that_waits_for_a_connection_leaves_without_one(fat: str) -> None:
+    with serving(fat, bulk_pool_size=1, pool_timeout=5) as served:
+        holder = begun(served)
+        waiting = stream(served.stub, ZONES)
+        eventually(lambda: served.metric(IN_FLIGHT) == 2)
+        waiting.cancel()
+        eventually(lambda: served.metric(IN_FLIGHT) == 1, within=1)
+        holder.cancel()
+        assert_nothing_is_left(served, fat)
+        assert code(stream(served.stub, ZONES)) == "OK"
+
+
+READER = """
+import sys, time
+import grpc
+from tests.streams import stream, whole
+from spatial.v1 import query_pb2_grpc
+
+with grpc.insecure_channel(sys.argv[1]) as channel:
+    batches = stream(query_pb2_grpc.SpatialServiceStub(channel), whole(sys.argv[2]), timeout=None)
+    next(batches)
+    print("reading", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_stream_of_a_process_that_is_killed_ends_within_a_second(fat: str) -> None:
+    with serving(fat) as served:
+        reader = subprocess.Popen(
+            [sys.executable, "-c", READER, served.address, "parcels"], stdout=subprocess.PIPE, text=True
+        )
+        with reader:
+            assert reader.stdout
+            assert reader.stdout.readline() == "reading\n"
+            assert served.metric(IN_FLIGHT) == 1
+            reader.send_signal(signal.SIGKILL)
+            assert_nothing_is_left(served, fat)
+
+
+def test_the_stream_of_a_reader_whose_network_went_silent_ends_as_a_stalled_one(fat: str) -> None:
+    with (
+        serving(fat, stall_timeout=0.7) as served,
+        proxied(f"tcp://any:one@{served.address}") as proxy,
+        grpc.insecure_channel(f"127.0.0.1:{proxy.port}") as channel,
+    ):
+        call = stream(query_pb2_grpc.SpatialServiceStub(channel), PARCELS)
+        next(call)
+        proxy.mode = "swallow"
+        call.cancel()  # nobody hears of it
+        assert_nothing_is_left(served, fat, within=2.5)
+
+
+# Many at once.
+
+
+@contextmanager
+def innocents(served: Served, number: int) -> Iterator[None]:
+    """Streams that are read to their ends, one after the other, while the block runs; each must be whole."""
+    over = Event()
+
+    def read_on_and_on() -> int:
+        read = 0
+        while not over.is_set() or not read:
+            delivered = [key for batch in stream(served.stub, PARCELS) for key in ids(batch)]
+            assert len(set(delivered)) == len(delivered) == FAT
+            read += 1
+        return read
+
+    with ThreadPoolExecutor(number) as threads:
+        reading = [threads.submit(read_on_and_on) for _ in range(number)]
+        try:
+            yield
+        finally:
+            over.set()
+        assert all(each.result() for each in reading)
+
+
+@contextmanager
+def never_idle_in_transaction(url: str) -> Iterator[None]:
+    over = Event()
+    seen: list[int] = []
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            seen.extend(sessions(url, IDLE_IN_TRANSACTION))
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+    assert not seen
+
+
+@pytest.mark.parametrize("layout", ["ROWS", "ARROW"])
+def test_a_hundred_streams_cancelled_at_any_moment_harm_no_other_and_leave_nothing(
+    fat: str, layout: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    moments = random.Random(7)
+    watched = never_idle_in_transaction(fat) if layout == "ROWS" else nullcontext()  # parts share a snapshot
+    requests = [whole("parcels", layout=layout), whole("zones", layout=layout)]
+    with serving(fat, max_streams=300, bulk_pool_size=12, pool_timeout=20) as served, watched:
+        with innocents(served, 2):
+            leaving: list[Any] = []
+            for _ in range(100):
+                leaving.append(stream(served.stub, moments.choice(requests)))
+                time.sleep(moments.random() * 0.01)
+                if len(leaving) > 20:
+                    leaving.pop(moments.randrange(20)).cancel()
+            for call in leaving:
+                call.cancel()
+        assert_nothing_is_left(served, fat, within=5)
+        assert served.metric(HANDLED.format("INTERNAL")) == 0
+        assert served.metric(HANDLED.format("UNAVAILABLE")) == 0
+    assert not [line for line in caplog.records if line.levelno >= logging.ERROR]
+
+
+def test_readers_that_leave_in_the_middle_do_not_bring_the_database_down(fat: str) -> None:
+    """A COPY that is sending when it is cancelled, and then loses its connection, is more than PostgreSQL 15 bears."""
+    (started,) = fetch(
+        fat, "SELECT count(*), max(backend_start) FROM pg_stat_activity WHERE backend_type = 'walwriter'"
+    )
+    with serving(fat) as served:
+        for _ in range(60):
+            call = begun(served)
+            time.sleep(0.03)
+            call.cancel()
+        assert_nothing_is_left(served, fat)
+    assert [started] == fetch(
+        fat, "SELECT count(*), max(backend_start) FROM pg_stat_activity WHERE backend_type = 'walwriter'"
+    )
+
+
+# The database goes.
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[EmbeddedPostgres]:
+    """A cluster that these tests may end as they like."""
+    with throw_away() as cluster:
+        migrations.upgrade(cluster.url)
+        fill(cluster.url)
+        fatten(cluster.url)
+        yield cluster
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_database_that_restarts_in_the_middle_of_a_stream(cluster: EmbeddedPostgres, mode: Any) -> None:
+    with serving(cluster.url) as served:
+        call = begun(served)
+        cluster.stop(mode)
+        told = refused(call)
+        assert (told.code, told.reason, told.retry_seconds) == ("UNAVAILABLE", "DATABASE_UNAVAILABLE", 1.0)
+        assert told.message == "the database cannot be reached"
+        told = refused(stream(served.stub, PARCELS))
+        assert (told.code, told.reason, told.retry_seconds) == ("UNAVAILABLE", "DATABASE_UNAVAILABLE", 1.0)
+        cluster.start()
+        eventually(lambda: code(stream(served.stub, PARCELS)) == "OK", within=10)
+        assert_nothing_is_left(served, cluster.url)
+        assert served.stub.SearchIntersects(zone(1), timeout=5).features
