@@ -14,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.conftest import NewDatabase
+from tests.servers import Served
 
 ROOT = Path(__file__).parents[2]
 CLIENT_PROGRAM = """
@@ -26,6 +27,19 @@ request.query.center.point.CopyFrom(latlng_pb2.LatLng(latitude=52.5, longitude=1
 again = query_pb2.SearchNearestRequest.FromString(request.SerializeToString())
 assert again == request and again.query.center.point.longitude == 13.4
 assert query_pb2_grpc.SpatialServiceStub
+"""
+ASKING_PROGRAM = """
+import sys
+from spatial_client import Feature, SpatialClient
+
+with SpatialClient(sys.argv[1]) as client:
+    (feature,) = client.search_nearest("facilities", (13.4, 52.5), 1)
+    print(len(feature.wkb), sum(len(columns) for columns in client.stream_features("districts").columns()))
+    for wanted in (lambda: feature.geometry, client.stream_features("districts").to_arrow):
+        try:
+            wanted()
+        except ImportError as error:
+            print(error)
 """
 
 
@@ -128,6 +142,16 @@ def test_a_client_can_import_the_contract_and_exchange_messages(client: Environm
     client.run("python", "-I", "-W", "error", "-c", CLIENT_PROGRAM)
 
 
+def test_a_client_can_ask_and_is_told_which_extra_brings_more(client: Environment, demo_server: Served) -> None:
+    asked, *told = client.run("python", "-I", "-W", "error", "-c", ASKING_PROGRAM, demo_server.address).splitlines()
+
+    assert asked == "21 5"
+    assert told == [
+        "a geometry object needs shapely: pip install 'spatial-service[client]'",
+        "to_arrow needs pyarrow: pip install 'spatial-service[client]'",
+    ]
+
+
 def test_the_command_tells_a_client_which_extra_it_lacks(client: Environment) -> None:
     done = subprocess.run([client.programs / "spatial", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode != 0
@@ -158,7 +182,9 @@ def test_an_installed_server_migrates_and_loads_a_database(server: Environment, 
         assert "facilities" in server.run("python", "-I", "-c", program, url)
 
 
-@pytest.mark.parametrize("unwanted", ["tests/", "benchmarks/", "k8s/", "alembic/", "generated/", ".pyc", "conftest"])
+@pytest.mark.parametrize(
+    "unwanted", ["tests/", "benchmarks/", "k8s/", "alembic/", "generated/", "examples/", ".pyc", "conftest"]
+)
 def test_the_wheel_leaves_at_home_what_only_developers_need(wheel: Path, unwanted: str) -> None:
     with zipfile.ZipFile(wheel) as archive:
         assert [name for name in archive.namelist() if name.startswith(unwanted) or name.endswith(unwanted)] == []
@@ -167,5 +193,6 @@ def test_the_wheel_leaves_at_home_what_only_developers_need(wheel: Path, unwante
 def test_the_wheel_has_the_contract_with_its_stubs_and_the_licence(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
+    assert {"spatial_client/__init__.py", "spatial_client/py.typed"} <= names
     assert {"spatial/v1/query_pb2.py", "spatial/v1/query_pb2.pyi", "spatial/v1/query_pb2_grpc.py"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
