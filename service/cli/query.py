@@ -1,7 +1,7 @@
 """`spatial query`: a few lines of client."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -27,7 +27,9 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--property", "properties", multiple=True, help="A property to show, again for more; all unless given."
         ),
-        click.option("--target", default="127.0.0.1:50051", show_default=True, help="The server."),
+        click.option(
+            "--target", default="127.0.0.1:50051", envvar="SPATIAL_TARGET", show_default=True, help="The server."
+        ),
         click.option("--timeout", default=10.0, show_default=True, help="Seconds to wait."),
     ):
         command = option(command)
@@ -146,7 +148,7 @@ def _run(options: dict[str, Any], ask: Callable[[Stub, float], Any]) -> None:
             features = ask(Stub(channel), options["timeout"]).features
         except grpc.RpcError as error:
             raise click.ClickException(f"{error.code().name}: {error.details()}") from None
-    lines = _geojson(features) if options["form"] == "geojson" else _table(features)
+    lines = _geojson(features) if options["form"] == "geojson" else _table(features, options["properties"])
     for line in lines:
         click.echo(line)
 
@@ -171,10 +173,15 @@ def _properties(feature: feature_pb2.Feature) -> dict[str, Any]:
     return properties
 
 
-def _table(features: list[feature_pb2.Feature]) -> Iterator[str]:
-    """Columns as wide as their widest value, long values cut."""
+_AROUND = ("id", "distance_meters", "geometry")
+
+
+def _table(features: list[feature_pb2.Feature], asked: Sequence[str]) -> Iterator[str]:
+    """Columns in the order in which they were asked for, as wide as their widest value, long values cut."""
     rows = [{"id": feature.id, **_properties(feature), "geometry": feature.geometry.wkt} for feature in features]
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    # A Struct has no order of its own.
+    given = dict.fromkeys(sorted({name for row in rows for name in row} - set(_AROUND)))
+    names = ["id", *(asked or given), *(name for name in _AROUND[1:] if any(name in row for row in rows))]
     texts = [names, *([_text(row.get(name)) for name in names] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     for text in texts:

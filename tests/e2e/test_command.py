@@ -21,6 +21,7 @@ HELP = {
     ("migrate",): "--to",
     ("config",): "--explain",
     ("health",): "liveness",
+    ("export",): "spatial export zones zones.gpkg",
     ("query",): "spatial query radius --help",
     ("query", "radius"): "spatial query radius facilities --at",
     ("query", "nearest"): "spatial query nearest zones --at",
