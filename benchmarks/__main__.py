@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from benchmarks import unary
+from benchmarks import bulk, unary
 from benchmarks.programs import MissingProgramError
 
-SUITES = {"unary": unary.run}
+SUITES = {"unary": unary.run, "bulk": bulk.run}
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from benchmarks.load import Load, grpc_load, http_load, sql_load
 from benchmarks.programs import LOCAL, free_port, say, serving
 
 CONNECTIONS = 16  # that each server may open to the database
+NO_SETTINGS: Mapping[str, str] = {}
 
 
 class Contender(Protocol):
@@ -40,9 +41,10 @@ class Database:
 class GrpcServer:
     """A server of the contract, whose answers are checked now and every time before and after it is measured."""
 
-    def __init__(self, name: str, port: int, client: Client, answers: Answers) -> None:
+    def __init__(self, name: str, port: int, process: int, client: Client, answers: Answers) -> None:
         self._name = name
-        self._port = port
+        self.port = port
+        self.process = process
         self._client = client
         self._answers = answers
         self.check()
@@ -52,7 +54,7 @@ class GrpcServer:
 
     def run(self, centres: Sequence[Centre], seconds: int) -> Load:
         exchanges = [self._answers.exchanges[centre] for centre in centres]
-        return grpc_load(self._port, METHOD, exchanges, seconds)
+        return grpc_load(self.port, METHOD, exchanges, seconds)
 
 
 @contextmanager
@@ -64,16 +66,19 @@ def bare_handler(url: str, threads: int, answers: Answers) -> Iterator[GrpcServe
 
 
 @contextmanager
-def service(url: str, answers: Answers) -> Iterator[GrpcServer]:
+def service(
+    url: str, answers: Answers, name: str = "spatial-service", settings: Mapping[str, str] = NO_SETTINGS
+) -> Iterator[GrpcServer]:
     port = free_port()
-    settings = {
+    environment = {
         "SPATIAL_DATABASE_URL": url,
         "SPATIAL_LISTEN": f"127.0.0.1:{port}",
         "SPATIAL_METRICS_LISTEN": f"127.0.0.1:{free_port()}",
         "SPATIAL_LOG_LEVEL": "warning",
+        **settings,
     }
     command = [str(Path(sys.executable).with_name("spatial")), "serve"]
-    with _grpc_server("spatial-service", port, command, settings, answers) as server:
+    with _grpc_server(name, port, command, environment, answers) as server:
         yield server
 
 
@@ -83,8 +88,8 @@ def _grpc_server(
 ) -> Iterator[GrpcServer]:
     client = Client(port)
     try:
-        with serving(name, command, client.ready, os.environ | settings):
-            server = GrpcServer(name, port, client, answers)
+        with serving(name, command, client.ready, os.environ | settings) as process:
+            server = GrpcServer(name, port, process, client, answers)
             yield server
             server.check()
     finally:

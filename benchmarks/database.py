@@ -1,4 +1,4 @@
-"""The table that everybody asks: made by the migrations, filled once, kept for the next run."""
+"""The tables that everybody asks: made by the migrations, filled once, kept for the next run."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -6,12 +6,13 @@ from contextlib import closing, contextmanager
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
-from benchmarks import dataset
+from benchmarks import dataset, polygons
 from benchmarks.programs import say
 
 # Everyone gets the planner settings that the service gives its own sessions.
-_SETTINGS = {"jit": "off", "random_page_cost": "1.1"}
-_LOADED = f"{dataset.ROWS} points, seed {dataset.SEED}"
+_SETTINGS = {"jit": "off", "random_page_cost": "1.1", "max_parallel_workers_per_gather": "0"}
+_TABLES = (dataset.POINTS, *polygons.TABLES)
+_LOADED = f"{dataset.ROWS} points, {polygons.PARCELS} parcels, {polygons.ZONES} zones, seed {dataset.SEED}"
 
 
 @contextmanager
@@ -23,34 +24,37 @@ def _cursor(url: str) -> Iterator[Cursor]:
 
 
 def fill(url: str) -> None:
-    """Loads the points into a migrated database, unless they are there already."""
+    """Loads the data into a migrated database, unless they are there already."""
     with _cursor(url) as cursor:
         cursor.execute("SELECT oid, datname FROM pg_database WHERE datname = current_database()")
         oid, name = cursor.fetchone() or (0, "")
         cursor.execute("SELECT shobj_description(%s, 'pg_database')", (oid,))
         if cursor.fetchone() == (_LOADED,):
             return
-        say(f"loading {dataset.ROWS:,} points, once")
+        say(f"loading {_LOADED}, once")
         for setting, value in _SETTINGS.items():
             cursor.execute(f'ALTER DATABASE "{name}" SET {setting} = {value}')
-        _load(cursor)
-        cursor.execute("VACUUM ANALYZE facilities")
+        cursor.execute(f"TRUNCATE {', '.join(table.name for table in _TABLES)} RESTART IDENTITY CASCADE")
+        for table in _TABLES:
+            _load(cursor, table)
+            cursor.execute(f"VACUUM ANALYZE {table.name}")
         # Said last, so that a run that was cut off loads again.
         cursor.execute(f'COMMENT ON DATABASE "{name}" IS %s', (_LOADED,))
 
 
-def _load(cursor: Cursor) -> None:
+def _load(cursor: Cursor, table: dataset.Table) -> None:
     """In one transaction, with the indexes built afterwards: much faster than keeping them up to date."""
-    cursor.execute("BEGIN; TRUNCATE facilities RESTART IDENTITY CASCADE")
+    cursor.execute("BEGIN")
     cursor.execute(
         "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index "
-        "WHERE indrelid = 'facilities'::regclass AND NOT indisunique"
+        "WHERE indrelid = %s::regclass AND NOT indisunique",
+        (table.name,),
     )
     indexes = cursor.fetchall()
     for name, _ in indexes:
         cursor.execute(f"DROP INDEX {name}")
-    for part in dataset.copy_text():
-        cursor.copy_expert(f"COPY facilities ({', '.join(dataset.COLUMNS)}) FROM STDIN", part)
+    for part in table.rows():
+        cursor.copy_expert(f"COPY {table.name} ({', '.join(table.columns)}) FROM STDIN", part)
     for _, definition in indexes:
         cursor.execute(definition)
     cursor.execute("COMMIT")

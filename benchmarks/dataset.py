@@ -1,10 +1,11 @@
 """A million random points, the same in every run, and sixteen places to ask about."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import cos, radians, sin
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,14 @@ RADIUS_METERS = 2_295.0
 BOX_HALF_SIDE_METERS = 2_056.0
 # More than any circle holds, and one more than a page of 100: what a paging server asks for.
 LIMIT = 101
+
+
+class Table(NamedTuple):
+    """What is loaded into a table: its rows as lines for COPY, in files of a size to handle."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: Callable[[], Iterator[io.BytesIO]]
 
 
 @dataclass(frozen=True)
@@ -80,3 +89,6 @@ def _line(number: int, longitude: float, latitude: float, kind: int, active: boo
     point = f"SRID=4326;POINT({longitude:.7f} {latitude:.7f})"
     tags = "{open,public}" if active else "{closed}"
     return f'{name}\t{KINDS[kind]}\t{active:d}\t{point}\t{tags}\t{{"level": {number % 5}}}\n'
+
+
+POINTS = Table("facilities", COLUMNS, copy_text)

@@ -14,7 +14,7 @@ from pathlib import Path
 from service.postgres.programs import find_programs
 
 LOCAL = Path(__file__).resolve().parent.parent / ".local" / "bench"
-_PACKAGES = {"h2load": "nghttp2-client", "wrk": "wrk", "pgbench": "postgresql-15"}
+_PACKAGES = {"h2load": "nghttp2-client", "wrk": "wrk", "pgbench": "postgresql-15", "psql": "postgresql-client-15"}
 
 
 class MissingProgramError(Exception):
@@ -51,14 +51,15 @@ def free_port() -> int:
 @contextmanager
 def serving(
     name: str, command: Sequence[str | Path], ready: Callable[[], bool], environment: Mapping[str, str]
-) -> Iterator[None]:
-    """Runs a server for the length of a `with`; its output goes to a log file, whose end an early death quotes."""
+) -> Iterator[int]:
+    """Runs a server for the length of a `with` and gives its process id; its output goes to a log file, whose end an
+    early death quotes."""
     log = LOCAL / f"{name}.log"
     with log.open("w") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=environment)
     try:
         _wait(name, process, ready, log)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         try:
