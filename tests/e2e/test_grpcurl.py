@@ -32,6 +32,16 @@ def answer(ended: subprocess.CompletedProcess[str]) -> Any:
     return json.loads(ended.stdout)
 
 
+def answers(text: str) -> list[Any]:
+    """The messages of a stream, one after the other."""
+    found = []
+    while text := text.lstrip():
+        message, end = json.JSONDecoder().raw_decode(text)
+        found.append(message)
+        text = text[end:]
+    return found
+
+
 def test_list_names_every_service(grpcurl: Grpcurl) -> None:
     assert grpcurl("list").stdout.split() == [
         "grpc.health.v1.Health",
@@ -51,9 +61,14 @@ def test_list_names_every_method(grpcurl: Grpcurl) -> None:
             "GetFeature",
             "GetLayer",
             "ListLayers",
+            "MatchFeatures",
             "SearchIntersects",
             "SearchNearest",
             "SearchRadius",
+            "StreamFeatures",
+            "StreamIntersects",
+            "StreamJoin",
+            "StreamRadius",
         )
     ]
 
@@ -120,6 +135,21 @@ def test_a_nearest_search(grpcurl: Grpcurl) -> None:
     features = answer(grpcurl("spatial.v1.SpatialService/SearchNearest", data=request))["features"]
     assert len(features) == 3
     assert all("geometry" not in feature for feature in features)
+
+
+def test_a_stream_of_rows_with_wkt(grpcurl: Grpcurl) -> None:
+    request = {
+        "query": {"layer": "zones", "bbox": {"west": -10, "south": 35, "east": 30, "north": 60}},
+        "output": {"properties": ["name"], "view": "GEOMETRY_VIEW_CENTROID", "encoding": "GEOMETRY_ENCODING_WKT"},
+        "resumable": True,
+    }
+    (batch,) = answers(grpcurl("spatial.v1.SpatialService/StreamFeatures", data=request).stdout)
+    features = batch["rows"]["features"]
+    assert {"France", "Germany"} <= {feature["properties"]["name"] for feature in features}
+    assert all(feature["geometry"]["wkt"].startswith("POINT(") for feature in features)
+    assert [int(feature["id"]) for feature in features] == sorted(int(feature["id"]) for feature in features)
+    rest = grpcurl("spatial.v1.SpatialService/StreamFeatures", data=request | {"resume_token": batch["resume_token"]})
+    assert (rest.returncode, rest.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])

@@ -1,4 +1,4 @@
-"""The README's sessions do what they show, command by command, against a server over the demo data."""
+"""The sessions in the documents do what they show, command by command, against a server over the demo data."""
 
 import os
 import subprocess
@@ -11,26 +11,31 @@ from tests.consoles import Step, steps
 from tests.processes import ROOT, SPATIAL, environment
 from tests.servers import Served
 
-README = (ROOT / "README.md").read_text()
+DOCUMENTS = ("README.md", "docs/bulk.md")
 ADDRESSES = ("localhost:50051", "127.0.0.1:50051")
 # What starts the server is not typed again: one runs already, over the same data.
 STARTING = ("make ", "git ", "cd ")
-SESSIONS = [step for step in steps(README) if not step.command.startswith(STARTING)]
+SESSIONS = [
+    step
+    for document in DOCUMENTS
+    for step in steps((ROOT / document).read_text())
+    if not step.command.startswith(STARTING)
+]
 
 
-def test_the_readme_shows_a_session_with_grpcurl() -> None:
+def test_the_documents_show_sessions_with_grpcurl() -> None:
     assert any(step.command.startswith("grpcurl ") and step.output for step in SESSIONS)
 
 
 @pytest.mark.parametrize("step", SESSIONS, ids=lambda step: step.command.splitlines()[0][:60])
-def test_a_command_of_the_readme_prints_what_it_says(
+def test_a_command_of_the_documents_prints_what_it_says(
     step: Step, demo_server: Served, tool: Callable[[str], str]
 ) -> None:
     command = step.command.replace("localhost:9464", f"localhost:{demo_server.server.metrics_port}")
     for address in ADDRESSES:
         command = command.replace(address, demo_server.address)
     folders = [str(SPATIAL.parent), str(Path(tool("grpcurl")).parent), os.environ["PATH"]]
-    settings = environment(listen=demo_server.address) | {"PATH": os.pathsep.join(folders)}
+    settings = environment(target=demo_server.address) | {"PATH": os.pathsep.join(folders)}
     ended = subprocess.run(
         ["bash", "-c", command],
         env=settings,
