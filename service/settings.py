@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     match_connections: Count = 2
     """Statements at a time for matches, in each process."""
     stall_timeout: Seconds = 60.0
-    """How long a stream waits for its reader to take a batch before STREAM_STALLED."""
+    """How long a stream waits for its reader to make room for more before STREAM_STALLED."""
 
     statement_timeout: Seconds = 30.0
     """The longest a statement may run; the caller's own deadline ends it earlier. A stream may run longer."""

@@ -56,8 +56,9 @@ def read_pool(settings: Settings, url: str, metrics: Metrics) -> Pool:
 
 
 def bulk_pool(settings: Settings, url: str, metrics: Metrics) -> Pool:
-    """For streams, which end when their readers have had everything: statement_timeout would count their pauses."""
-    session = session_settings(settings) | {"statement_timeout": "0"}
+    """For streams, which end when their readers have had everything: statement_timeout would count their pauses. Where
+    a reader leaves, the connection is closed; PostgreSQL would not notice before it has more to send."""
+    session = session_settings(settings) | {"statement_timeout": "0", "client_connection_check_interval": "250ms"}
     return _reading(settings, url, metrics, BULK_POOL, settings.bulk_pool_size, session)
 
 

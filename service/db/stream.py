@@ -31,8 +31,6 @@ CLOSE_SECONDS = 2.0
 # Who has a batch in hand gives up by closing the connection. Only who waits for rows must be cancelled: PostgreSQL 15
 # was seen to crash where a cancellation and the end of the connection meet a COPY that is sending.
 CANCEL_SECONDS = 0.1
-# PostgreSQL would not notice that a connection is closed before it has more to send.
-_NOTICE_CLOSED = "SET client_connection_check_interval = '250ms'"
 
 Put = Callable[[Batch], None]
 
@@ -187,7 +185,6 @@ class Streams:
             relay.end(None if stays_away else outcome.error)
 
         def perform(reading: Reading, cursor: Cursor) -> None:
-            cursor.execute(_NOTICE_CLOSED)
             reading.perform(cursor, put)
 
         lane = Lane(name, self._pool, self._metrics, perform, _nothing, finished)

@@ -196,7 +196,8 @@ def test_a_thousand_calls_that_are_cancelled_or_expire_leave_nothing_behind(serv
     with innocents(ask_zone, callers=2), locked(filled, "facilities"):
         starts = list(CALLS.values())
         cancelled = [starts[number % len(starts)](served, 30) for number in range(500)]
-        expiring = [starts[number % len(starts)](served, 1.0) for number in range(500)]
+        # Long enough for each to reach the server, which knows nothing of a call that expired on its way.
+        expiring = [starts[number % len(starts)](served, 4.0) for number in range(500)]
         eventually(blocked(filled, 5))  # two lanes for heavy calls; three of four for quick ones, the last kept free
         for call in cancelled:
             call.cancel()
