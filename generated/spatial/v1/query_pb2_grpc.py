@@ -177,8 +177,8 @@ class SpatialServiceServicer:
     def StreamRadius(self, request, context):
         """Streams. Each delivers everything that its query finds, in whatever order is fastest and the first features at once;
         `resumable` asks for the order of the key instead, and for a token in every batch. A reader that is slow slows the
-        database, not others; one that takes nothing for too long (a minute unless configured) is DEADLINE_EXCEEDED:
-        STREAM_STALLED. Beyond the server's number of streams at a time: RESOURCE_EXHAUSTED: TOO_MANY_STREAMS, with RetryInfo.
+        database, not others; one that makes no room for more for too long (a minute unless configured; gRPC's clients make
+        room for some megabytes at a time) is DEADLINE_EXCEEDED: STREAM_STALLED. Beyond the server's number of streams at a time: RESOURCE_EXHAUSTED: TOO_MANY_STREAMS, with RetryInfo.
 
         Every feature within a distance of a probe.
         """
