@@ -32,6 +32,8 @@ BULK_IN_USE = 'spatial_pool_connections{pool="bulk",state="in_use"}'
 BULK_SESSIONS = "application_name = 'spatial-service/bulk'"
 BULK_RUNNING = f"{BULK_SESSIONS} AND state <> 'idle'"
 IDLE_IN_TRANSACTION = "application_name LIKE 'spatial-service/%' AND state LIKE 'idle in transaction%'"
+# Between BEGIN and its first statement everybody is idle in a transaction, for a moment.
+LONG_IDLE_IN_TRANSACTION = f"{IDLE_IN_TRANSACTION} AND clock_timestamp() - state_change > interval '0.5 s'"
 
 
 class Found(NamedTuple):

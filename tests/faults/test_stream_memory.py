@@ -119,10 +119,8 @@ def test_the_time_to_the_first_batch_does_not_grow_with_the_result(crowd: str, l
             return seconds
 
         seconds_to_first(few)
-        medians = [statistics.median(seconds_to_first(request) for _ in range(9)) for request in (few, many)]
-        assert medians[1] < medians[0] + 0.15, (
-            medians
-        )  # what follows the first batch competes with it; all takes seconds
+        fastest = [min(seconds_to_first(request) for _ in range(9)) for request in (few, many)]
+        assert fastest[1] < fastest[0] + 0.15, fastest  # what follows competes with the first; all takes seconds
 
 
 READER = """
