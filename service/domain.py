@@ -48,6 +48,18 @@ class Output:
     properties: tuple[str, ...] | None = None
     view: View = View.FULL
     encoding: Encoding = Encoding.WKB
+    srid: int | None = None  # of the answer; None: the layer's
+    simplify: float = 0.0  # by how much, in units of the layer's CRS
+    digits: int | None = None  # of coordinates, behind the point
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A condition on a layer's rows: what is compared with what, and apart from it the values that it is compared
+    with, so that filters which differ in nothing else share what is made of them."""
+
+    structure: str
+    values: tuple[Argument, ...] = ()
 
 
 class Kind(StrEnum):
@@ -73,6 +85,8 @@ class Question(NamedTuple):
     arguments: tuple[Argument, ...] = ()
     big: bool = False
     heavy: bool = False
+    filter: Filter | None = None
+    within: bool = False  # whether an area is among the arguments
 
 
 class Result(StrEnum):
@@ -105,8 +119,8 @@ class Shape:
     """What calls must have in common to share a statement.
 
     `variant` is how distances are measured or shapes compared; `limit` the rows per probe; `resumed` whether the
-    answer starts after a key. `constant` asks for a statement with the probe as a constant, which the planner can
-    weigh: best for a big probe that runs alone.
+    answer starts after a key; `within` whether features must meet an area besides. `constant` asks for a statement with
+    the probe as a constant, which the planner can weigh: best for a big probe that runs alone.
     """
 
     kind: Kind
@@ -117,12 +131,15 @@ class Shape:
     resumed: bool = False
     constant: bool = False
     result: Result = Result.FEATURES
+    filter: Filter | None = None
+    within: bool = False
     _hash: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         # Looked up several times for every call, so hashed once.
-        parts = (self.kind, self.layer, self.output, self.variant, self.limit, self.resumed, self.constant, self.result)
-        object.__setattr__(self, "_hash", hash(parts))
+        asked = (self.kind, self.layer, self.variant, self.filter, self.within)
+        answered = (self.output, self.limit, self.resumed, self.constant, self.result)
+        object.__setattr__(self, "_hash", hash((asked, answered)))
 
     def __hash__(self) -> int:
         return self._hash
@@ -191,6 +208,8 @@ class JoinShape:
     right_output: Output | None = None
     ordered: bool = False
     resumed: bool = False
+    left_filter: Filter | None = None
+    right_filter: Filter | None = None
 
 
 class Join(NamedTuple):

@@ -4,6 +4,7 @@ SpatialError
 ├── InvalidArgument      what the caller wrote is wrong, whatever the state of the data
 ├── NotFound             a layer or feature that is not there
 ├── FailedPrecondition   right as such, but not for this layer or these data
+├── PermissionDenied     what the service's role in the database may not do
 ├── ResourceExhausted    too much at once: later, or smaller
 ├── DeadlineExceeded     the server's own limit on a statement ran out
 ├── Unavailable          the database or this server is away
@@ -31,6 +32,9 @@ class Reason(StrEnum):
     INVALID_RESUME_TOKEN = "INVALID_RESUME_TOKEN"  # noqa: S105 - not a password
     UNSUPPORTED_ENCODING = "UNSUPPORTED_ENCODING"
     UNEXPECTED_FIELD = "UNEXPECTED_FIELD"
+    INVALID_FILTER = "INVALID_FILTER"
+    FILTER_TYPE_MISMATCH = "FILTER_TYPE_MISMATCH"
+    UNSUPPORTED_PROPERTY_TYPE = "UNSUPPORTED_PROPERTY_TYPE"
 
     INVALID_ENCODING = "INVALID_ENCODING"
     EMPTY_GEOMETRY = "EMPTY_GEOMETRY"
@@ -41,12 +45,17 @@ class Reason(StrEnum):
     UNSUPPORTED_GEOMETRY_TYPE = "UNSUPPORTED_GEOMETRY_TYPE"
     INVALID_GEOMETRY = "INVALID_GEOMETRY"
     SRID_MISMATCH = "SRID_MISMATCH"
+    UNKNOWN_SRID = "UNKNOWN_SRID"
 
     LAYER_NOT_FOUND = "LAYER_NOT_FOUND"
     FEATURE_NOT_FOUND = "FEATURE_NOT_FOUND"
 
     UNSUPPORTED_DISTANCE_MODEL = "UNSUPPORTED_DISTANCE_MODEL"
     TOPOLOGY_ERROR = "TOPOLOGY_ERROR"
+    TRANSFORM_FAILED = "TRANSFORM_FAILED"
+    NO_GEOMETRY = "NO_GEOMETRY"
+    PLAN_TOO_EXPENSIVE = "PLAN_TOO_EXPENSIVE"
+    SEQ_SCAN_REFUSED = "SEQ_SCAN_REFUSED"
 
     POOL_EXHAUSTED = "POOL_EXHAUSTED"
     OVERLOADED = "OVERLOADED"
@@ -58,6 +67,8 @@ class Reason(StrEnum):
 
     DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
     SHUTTING_DOWN = "SHUTTING_DOWN"
+
+    NOT_ALLOWED = "NOT_ALLOWED"
 
     INTERNAL = "INTERNAL"
 
@@ -98,6 +109,9 @@ class NotFound(SpatialError): ...
 
 
 class FailedPrecondition(SpatialError): ...
+
+
+class PermissionDenied(SpatialError): ...
 
 
 class ResourceExhausted(SpatialError): ...

@@ -243,7 +243,7 @@ class Bench:
         export = getattr(self._exports, kind)(request)
         statement = self._statements[export.search.shape]
         writer = batch_writer(statement, self._catalog[export.search.shape.layer], export.layout, export.bound_to)
-        arguments = dict(zip(statement.arguments, export.search.arguments, strict=True))
+        arguments = statement.parameters(export.search.arguments)
         reading = CopyReading(lambda cursor: cursor.mogrify(statement.copy, arguments), writer.batches)
         return self.streams.read("Stream", export.layout, [reading])
 

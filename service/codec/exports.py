@@ -58,6 +58,7 @@ def _everything(question: Question, output: Output, after: After, *, ordered: bo
         resumed=bool(after),
         constant=True,
         result=result,
+        filter=question.filter,
     )
     return Search(shape, question.arguments + after, heavy=True)
 

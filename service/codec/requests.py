@@ -86,7 +86,15 @@ class RequestReader:
             raise InvalidArgument(
                 Reason.UNKNOWN_ENUM_VALUE, f"{request.mode} is no mode that this server knows", field="mode"
             )
-        shape = Shape(question.kind, question.layer, variant=question.variant, constant=True, result=Result.COUNT)
+        shape = Shape(
+            question.kind,
+            question.layer,
+            variant=question.variant,
+            constant=True,
+            result=Result.COUNT,
+            filter=question.filter,
+            within=question.within,
+        )
         estimated = request.mode == query_pb2.CountFeaturesRequest.MODE_ESTIMATED
         return Count(Search(shape, question.arguments, heavy=True), estimated)
 
@@ -112,13 +120,21 @@ class RequestReader:
 
     def _shape(self, question: Question, output: query_pb2.Output, limit: int, resumed: bool) -> Shape:
         """The shape of an answer, kept: most calls ask like one before them, and reading an Output is not cheap."""
-        asked = (question.kind, question.layer, question.variant, question.big, limit, resumed)
-        key = (*asked, output.SerializeToString())
+        asked = (question.kind, question.layer, question.variant, question.big, question.filter, question.within)
+        key = (*asked, limit, resumed, output.SerializeToString())
         shape = self._shapes.get(key)
         if shape is None:
             wanted = fields.output(self._questions.layer(question.layer), output)
             shape = Shape(
-                question.kind, question.layer, wanted, question.variant, limit, resumed=resumed, constant=question.big
+                question.kind,
+                question.layer,
+                wanted,
+                question.variant,
+                limit,
+                resumed=resumed,
+                constant=question.big,
+                filter=question.filter,
+                within=question.within,
             )
             if len(self._shapes) >= MOST_SHAPES:
                 self._shapes.clear()

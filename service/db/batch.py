@@ -63,11 +63,10 @@ class Batch:
         return copied
 
     def _parameters(self) -> dict[str, Argument]:
-        names = self.statement.arguments
         if self.shape.constant:
-            return dict(zip(names, self.calls[0].search.arguments, strict=True))
+            return self.statement.parameters(self.calls[0].search.arguments)
         columns = zip(*(call.search.arguments for call in self.calls), strict=True)
-        return {name: _array(values) for name, values in zip(names, columns, strict=True)}
+        return self.statement.parameters([_array(values) for values in columns])
 
     def answers(self, copied: Copied) -> list[Answer]:
         """Each call's own rows, told by the ordinal in front of them."""

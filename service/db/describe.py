@@ -72,7 +72,7 @@ def estimate(statement: Statement, arguments: Sequence[Argument]) -> Callable[[C
     """An errand: how many rows the planner expects a counting statement to count."""
 
     def errand(cursor: Cursor) -> int:
-        cursor.execute(f"EXPLAIN (FORMAT JSON) {statement.sql}", dict(zip(statement.arguments, arguments, strict=True)))
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {statement.sql}", statement.parameters(arguments))
         row = cursor.fetchone()
         assert row is not None
         aggregate = next(node for node in plan_nodes(row[0][0]["Plan"]) if node["Node Type"] == "Aggregate")

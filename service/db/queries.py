@@ -5,8 +5,9 @@ would be parsed again for every candidate row), and the search runs LATERAL for 
 has the same search over one probe that the planner can see.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -35,7 +36,8 @@ from sqlalchemy.types import TypeEngine
 from service.catalog import Catalog, Layer
 from service.db.columns import Column, Expression, geometry_column, key_column, property_column
 from service.db.copy import Decoder, Field, Wire, decoder
-from service.domain import DistanceModel, Kind, Predicate, Result, Shape, View
+from service.db.filters import condition, named
+from service.domain import Argument, DistanceModel, Filter, Kind, Predicate, Result, Shape, View
 
 _DIALECT = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
 
@@ -49,10 +51,12 @@ _ARGUMENTS: Mapping[Kind, tuple[str, ...]] = {
     Kind.ALL: (),
     Kind.LOOKUP: ("keys",),
 }
+_WITHIN = ("within",)
 _AFTER_KEY = ("after_key",)
 _AFTER_DISTANCE = ("after_distance", "after_key")
 _TYPES: Mapping[str, TypeEngine[Any]] = {
     "geometry": Text(),
+    "within": Text(),
     "keys": Text(),
     "radius": Float(53),
     "max_distance": Float(53),
@@ -73,12 +77,25 @@ PREDICATES: Mapping[Predicate, str] = {
 
 @dataclass(frozen=True, eq=False)
 class Statement:
-    """`sql` takes the names in `arguments` (as arrays, unless the shape is constant) and answers with `columns`."""
+    """`sql` takes the names in `arguments` (as arrays, unless the shape is constant) and answers with `columns`. The
+    `constants` are a filter's values, the same for all probes."""
 
     shape: Shape
     sql: str
     arguments: tuple[str, ...]
     columns: tuple[Column, ...]
+    constants: Mapping[str, Argument] = field(default_factory=dict)
+
+    def parameters(self, arguments: Sequence[Argument]) -> dict[str, Argument]:
+        """What to bind, one value or array for each of the arguments."""
+        return {**self.constants, **dict(zip(self.arguments, arguments, strict=True))}
+
+    def with_values(self, asked: Filter) -> "Statement":
+        """The same statement with a filter's values."""
+        known = copy(self)
+        object.__setattr__(known, "shape", replace(self.shape, filter=asked))
+        object.__setattr__(known, "constants", named(asked))
+        return known
 
     @cached_property
     def copy(self) -> str:
@@ -103,12 +120,20 @@ class Statements:
             # Callers choose properties, so there is no end of shapes; the oldest goes, and is built again if needed.
             if len(self._known) >= self._capacity:
                 self._known.pop(next(iter(self._known)), None)
-            statement = self._known[shape] = build(self._catalog[shape.layer], shape)
+            statement = self._known[shape] = self._made(shape)
         return statement
+
+    def _made(self, shape: Shape) -> Statement:
+        if shape.filter is None or not shape.filter.values:
+            return build(self._catalog[shape.layer], shape)
+        # Filters that differ in their values alone share what takes long to make.
+        shared = self[replace(shape, filter=Filter(shape.filter.structure))]
+        _ = shared.copy, shared.decode
+        return shared.with_values(shape.filter)
 
 
 def build(layer: Layer, shape: Shape) -> Statement:
-    names = _ARGUMENTS[shape.kind] + (_resuming(shape) if shape.resumed else ())
+    names = _ARGUMENTS[shape.kind] + (_WITHIN if shape.within else ()) + (_resuming(shape) if shape.resumed else ())
     probes = _probes(layer, shape, names)
     columns = _columns(layer, shape, probes)
     search = _SEARCHES[shape.kind](layer, shape, probes, columns).lateral("found")
@@ -152,26 +177,34 @@ def _type(layer: Layer, name: str) -> TypeEngine[Any]:
 def _arguments(layer: Layer, shape: Shape, given: Mapping[str, Expression]) -> list[Expression]:
     values: list[Expression] = [_argument(layer, shape, name, value).label(name) for name, value in given.items()]
     if shape.kind is Kind.NEAREST:
-        values.append(_approach(shape, given["geometry"]).label("approach"))
+        values.append(_approach(layer, shape, given["geometry"]).label("approach"))
     return values
 
 
 def _argument(layer: Layer, shape: Shape, name: str, value: Expression) -> Expression:
     if name == "geometry":
-        made: Expression = func.geometry(value, type_=Geometry(spatial_index=False))
+        made = _made(layer, value)
         return func.geography(made) if _measures_on_earth(shape) else made
+    if name == "within":
+        return _made(layer, value)
     if name == "keys":
         return cast(value, ARRAY(layer.key.type))
     return value
 
 
-def _approach(shape: Shape, geometry: Expression) -> Expression:
+def _made(layer: Layer, value: Expression) -> Expression:
+    """The geometry that a caller sent, in the layer's CRS."""
+    made: Expression = func.geometry(value, type_=Geometry(spatial_index=False))
+    return func.ST_Transform(made, literal_column(str(layer.srid)), type_=made.type) if layer.srid else made
+
+
+def _approach(layer: Layer, shape: Shape, geometry: Expression) -> Expression:
     """Where the index starts from when it says how far to look: on the Earth a few metres off the probe.
 
     Where a feature all but coincides with it, the index's own distances contradict one another by rounding, and
     PostgreSQL ends the statement with "index returned tuples in wrong order".
     """
-    made: Expression = func.geometry(geometry, type_=Geometry(spatial_index=False))
+    made = _made(layer, geometry)
     if not _measures_on_earth(shape):
         return made
     off: list[Expression] = [literal_column(number) for number in ("0.999999", "0", "0", "0.999998", "1e-4", "1e-4")]
@@ -186,7 +219,7 @@ def _measures_on_earth(shape: Shape) -> bool:
 
 
 def _radius(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
-    found = _select(shape, columns).where(_within(layer, shape, probe, _reach(shape, probe.c.radius)))
+    found = _select(layer, shape, probe, columns).where(_within(layer, shape, probe, _reach(shape, probe.c.radius)))
     if shape.resumed and _nearest_comes_first(shape):
         found = found.where(
             tuple_(_distance(layer, shape, probe), layer.key) > tuple_(probe.c.after_distance, probe.c.after_key)
@@ -205,10 +238,11 @@ def _nearest(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Colum
     if shape.result is Result.COUNT:
         within = _within(layer, shape, probe, probe.c.max_distance)
         rankable = layer.geometry.is_not(null()) & (probe.c.max_distance.is_(null()) | within)
-        return _select(shape, columns).where(rankable).correlate(probe)
+        return _select(layer, shape, probe, columns).where(rankable).correlate(probe)
     target = _target(layer, shape)
     candidates = (
         select(_distance(layer, shape, probe).label("distance"))
+        .where(*_conditions(layer, shape, probe))
         .order_by(target.op("<->")(probe.c.approach))
         .limit(literal_column(str(shape.limit)))
         .correlate(probe)
@@ -218,14 +252,14 @@ def _nearest(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Colum
     farthest = func.max(candidates.c.distance) * literal_column("(1 + 1e-9)") + literal_column("1e-6")
     limit = func.least(farthest, probe.c.max_distance)
     reach = select(limit.label("distance")).correlate(probe).lateral("reach")
-    found = _select(shape, columns).select_from(reach).join(layer.table, true())
+    found = _select(layer, shape, probe, columns).select_from(reach).join(layer.table, true())
     return _nearest_first(layer, shape, probe, found.where(_within(layer, shape, probe, reach.c.distance)))
 
 
 def _intersects(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
     assert isinstance(shape.variant, Predicate)
     predicate = getattr(func, PREDICATES[shape.variant])
-    found = _select(shape, columns).where(predicate(layer.geometry, probe.c.geometry))
+    found = _select(layer, shape, probe, columns).where(predicate(layer.geometry, probe.c.geometry))
     return _in_key_order(layer, shape, probe, found)
 
 
@@ -234,15 +268,15 @@ def _window(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column
     first = func.ST_GeometryN(probe.c.geometry, literal_column("1"))
     last = func.ST_GeometryN(probe.c.geometry, func.ST_NumGeometries(probe.c.geometry))
     meets = layer.geometry.op("&&")(first) | layer.geometry.op("&&")(last)
-    return _in_key_order(layer, shape, probe, _select(shape, columns).where(meets))
+    return _in_key_order(layer, shape, probe, _select(layer, shape, probe, columns).where(meets))
 
 
 def _all(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
-    return _in_key_order(layer, shape, probe, _select(shape, columns).select_from(layer.table))
+    return _in_key_order(layer, shape, probe, _select(layer, shape, probe, columns).select_from(layer.table))
 
 
 def _lookup(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
-    return _select(shape, columns).where(layer.key == func.any(probe.c["keys"]))
+    return _select(layer, shape, probe, columns).where(layer.key == func.any(probe.c["keys"]))
 
 
 _SEARCHES: Mapping[Kind, Callable[[Layer, Shape, FromClause, tuple[Column, ...]], Select[Any]]] = {
@@ -255,8 +289,15 @@ _SEARCHES: Mapping[Kind, Callable[[Layer, Shape, FromClause, tuple[Column, ...]]
 }
 
 
-def _select(shape: Shape, columns: tuple[Column, ...]) -> Select[Any]:
-    return select(*(column.expression.label(f"c{index}") for index, column in enumerate(columns, 1)))
+def _select(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
+    named = select(*(column.expression.label(f"c{index}") for index, column in enumerate(columns, 1)))
+    return named.where(*_conditions(layer, shape, probe))
+
+
+def _conditions(layer: Layer, shape: Shape, probe: FromClause) -> list[Expression]:
+    """What rows must meet whatever the search."""
+    conditions = [] if shape.filter is None else [condition(layer, shape.filter)]
+    return [*conditions, func.ST_Intersects(layer.geometry, probe.c.within)] if shape.within else conditions
 
 
 def _nearest_first(layer: Layer, shape: Shape, probe: FromClause, found: Select[Any]) -> Select[Any]:

@@ -20,6 +20,7 @@ STATUS: Mapping[type[SpatialError], StatusCode] = {
     errors.InvalidArgument: StatusCode.INVALID_ARGUMENT,
     errors.NotFound: StatusCode.NOT_FOUND,
     errors.FailedPrecondition: StatusCode.FAILED_PRECONDITION,
+    errors.PermissionDenied: StatusCode.PERMISSION_DENIED,
     errors.ResourceExhausted: StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,
     errors.Unavailable: StatusCode.UNAVAILABLE,

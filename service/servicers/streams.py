@@ -82,7 +82,7 @@ class StreamServicer:
     def _readings(self, export: Export, layer: Layer, writer: BatchWriter) -> Sequence[Reading]:
         shape = export.search.shape
         statement = self._statements[shape]
-        arguments = dict(zip(statement.arguments, export.search.arguments, strict=True))
+        arguments = statement.parameters(export.search.arguments)
 
         def rows() -> CopyReading:
             return CopyReading(lambda cursor: cursor.mogrify(statement.copy, arguments), writer.batches)

@@ -55,7 +55,7 @@ class FeatureColumns(_message.Message):
     def __init__(self, count: _Optional[int] = ..., int64_ids: _Optional[_Iterable[int]] = ..., string_ids: _Optional[_Iterable[str]] = ..., wkb: _Optional[_Iterable[bytes]] = ..., distance_meters: _Optional[_Iterable[float]] = ..., properties: _Optional[_Iterable[_Union[Column, _Mapping]]] = ...) -> None: ...
 
 class Column(_message.Message):
-    __slots__ = ("name", "null_rows", "strings", "integers", "numbers", "booleans", "timestamps", "json")
+    __slots__ = ("name", "null_rows", "strings", "integers", "numbers", "booleans", "timestamps", "json", "bytes")
     NAME_FIELD_NUMBER: _ClassVar[int]
     NULL_ROWS_FIELD_NUMBER: _ClassVar[int]
     STRINGS_FIELD_NUMBER: _ClassVar[int]
@@ -64,6 +64,7 @@ class Column(_message.Message):
     BOOLEANS_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMPS_FIELD_NUMBER: _ClassVar[int]
     JSON_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
     name: str
     null_rows: _containers.RepeatedScalarFieldContainer[int]
     strings: StringValues
@@ -72,13 +73,20 @@ class Column(_message.Message):
     booleans: BoolValues
     timestamps: Int64Values
     json: StringValues
-    def __init__(self, name: _Optional[str] = ..., null_rows: _Optional[_Iterable[int]] = ..., strings: _Optional[_Union[StringValues, _Mapping]] = ..., integers: _Optional[_Union[Int64Values, _Mapping]] = ..., numbers: _Optional[_Union[DoubleValues, _Mapping]] = ..., booleans: _Optional[_Union[BoolValues, _Mapping]] = ..., timestamps: _Optional[_Union[Int64Values, _Mapping]] = ..., json: _Optional[_Union[StringValues, _Mapping]] = ...) -> None: ...
+    bytes: BytesValues
+    def __init__(self, name: _Optional[str] = ..., null_rows: _Optional[_Iterable[int]] = ..., strings: _Optional[_Union[StringValues, _Mapping]] = ..., integers: _Optional[_Union[Int64Values, _Mapping]] = ..., numbers: _Optional[_Union[DoubleValues, _Mapping]] = ..., booleans: _Optional[_Union[BoolValues, _Mapping]] = ..., timestamps: _Optional[_Union[Int64Values, _Mapping]] = ..., json: _Optional[_Union[StringValues, _Mapping]] = ..., bytes: _Optional[_Union[BytesValues, _Mapping]] = ...) -> None: ...
 
 class StringValues(_message.Message):
     __slots__ = ("values",)
     VALUES_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, values: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class BytesValues(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, values: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Int64Values(_message.Message):
     __slots__ = ("values",)

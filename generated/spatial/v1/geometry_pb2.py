@@ -26,25 +26,27 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.type import latlng_pb2 as google_dot_type_dot_latlng__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19spatial/v1/geometry.proto\x12\nspatial.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x18google/type/latlng.proto\"|\n\x08Geometry\x12\r\n\x03wkb\x18\x01 \x01(\x0cH\x00\x12\r\n\x03wkt\x18\x02 \x01(\tH\x00\x12*\n\x07geojson\x18\x03 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x12\x11\n\x04srid\x18\x04 \x01(\x05H\x01\x88\x01\x01\x42\n\n\x08\x65ncodingB\x07\n\x05_srid\"G\n\x0b\x42oundingBox\x12\x0c\n\x04west\x18\x01 \x01(\x01\x12\r\n\x05south\x18\x02 \x01(\x01\x12\x0c\n\x04\x65\x61st\x18\x03 \x01(\x01\x12\r\n\x05north\x18\x04 \x01(\x01\"\x8a\x01\n\x05Probe\x12$\n\x05point\x18\x01 \x01(\x0b\x32\x13.google.type.LatLngH\x00\x12(\n\x08geometry\x18\x02 \x01(\x0b\x32\x14.spatial.v1.GeometryH\x00\x12\'\n\x04\x62\x62ox\x18\x03 \x01(\x0b\x32\x17.spatial.v1.BoundingBoxH\x00\x42\x08\n\x06source*\xfa\x01\n\tPredicate\x12\x19\n\x15PREDICATE_UNSPECIFIED\x10\x00\x12\x18\n\x14PREDICATE_INTERSECTS\x10\x01\x12\x14\n\x10PREDICATE_WITHIN\x10\x02\x12\x16\n\x12PREDICATE_CONTAINS\x10\x03\x12\x14\n\x10PREDICATE_COVERS\x10\x04\x12\x18\n\x14PREDICATE_COVERED_BY\x10\x05\x12\x15\n\x11PREDICATE_TOUCHES\x10\x06\x12\x15\n\x11PREDICATE_CROSSES\x10\x07\x12\x16\n\x12PREDICATE_OVERLAPS\x10\x08\x12\x14\n\x10PREDICATE_EQUALS\x10\t*\x82\x01\n\rDistanceModel\x12\x1e\n\x1a\x44ISTANCE_MODEL_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44ISTANCE_MODEL_SPHEROID\x10\x01\x12\x19\n\x15\x44ISTANCE_MODEL_SPHERE\x10\x02\x12\x19\n\x15\x44ISTANCE_MODEL_PLANAR\x10\x03*\x91\x01\n\x0cGeometryView\x12\x1d\n\x19GEOMETRY_VIEW_UNSPECIFIED\x10\x00\x12\x16\n\x12GEOMETRY_VIEW_FULL\x10\x01\x12\x16\n\x12GEOMETRY_VIEW_NONE\x10\x02\x12\x1a\n\x16GEOMETRY_VIEW_CENTROID\x10\x03\x12\x16\n\x12GEOMETRY_VIEW_BBOX\x10\x04*\x8a\x01\n\x10GeometryEncoding\x12!\n\x1dGEOMETRY_ENCODING_UNSPECIFIED\x10\x00\x12\x19\n\x15GEOMETRY_ENCODING_WKB\x10\x01\x12\x19\n\x15GEOMETRY_ENCODING_WKT\x10\x02\x12\x1d\n\x19GEOMETRY_ENCODING_GEOJSON\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19spatial/v1/geometry.proto\x12\nspatial.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x18google/type/latlng.proto\"|\n\x08Geometry\x12\r\n\x03wkb\x18\x01 \x01(\x0cH\x00\x12\r\n\x03wkt\x18\x02 \x01(\tH\x00\x12*\n\x07geojson\x18\x03 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x12\x11\n\x04srid\x18\x04 \x01(\x05H\x01\x88\x01\x01\x42\n\n\x08\x65ncodingB\x07\n\x05_srid\"G\n\x0b\x42oundingBox\x12\x0c\n\x04west\x18\x01 \x01(\x01\x12\r\n\x05south\x18\x02 \x01(\x01\x12\x0c\n\x04\x65\x61st\x18\x03 \x01(\x01\x12\r\n\x05north\x18\x04 \x01(\x01\"\'\n\nFeatureRef\x12\r\n\x05layer\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"\xb5\x01\n\x05Probe\x12$\n\x05point\x18\x01 \x01(\x0b\x32\x13.google.type.LatLngH\x00\x12(\n\x08geometry\x18\x02 \x01(\x0b\x32\x14.spatial.v1.GeometryH\x00\x12\'\n\x04\x62\x62ox\x18\x03 \x01(\x0b\x32\x17.spatial.v1.BoundingBoxH\x00\x12)\n\x07\x66\x65\x61ture\x18\x04 \x01(\x0b\x32\x16.spatial.v1.FeatureRefH\x00\x42\x08\n\x06source*\xfa\x01\n\tPredicate\x12\x19\n\x15PREDICATE_UNSPECIFIED\x10\x00\x12\x18\n\x14PREDICATE_INTERSECTS\x10\x01\x12\x14\n\x10PREDICATE_WITHIN\x10\x02\x12\x16\n\x12PREDICATE_CONTAINS\x10\x03\x12\x14\n\x10PREDICATE_COVERS\x10\x04\x12\x18\n\x14PREDICATE_COVERED_BY\x10\x05\x12\x15\n\x11PREDICATE_TOUCHES\x10\x06\x12\x15\n\x11PREDICATE_CROSSES\x10\x07\x12\x16\n\x12PREDICATE_OVERLAPS\x10\x08\x12\x14\n\x10PREDICATE_EQUALS\x10\t*\x82\x01\n\rDistanceModel\x12\x1e\n\x1a\x44ISTANCE_MODEL_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44ISTANCE_MODEL_SPHEROID\x10\x01\x12\x19\n\x15\x44ISTANCE_MODEL_SPHERE\x10\x02\x12\x19\n\x15\x44ISTANCE_MODEL_PLANAR\x10\x03*\x91\x01\n\x0cGeometryView\x12\x1d\n\x19GEOMETRY_VIEW_UNSPECIFIED\x10\x00\x12\x16\n\x12GEOMETRY_VIEW_FULL\x10\x01\x12\x16\n\x12GEOMETRY_VIEW_NONE\x10\x02\x12\x1a\n\x16GEOMETRY_VIEW_CENTROID\x10\x03\x12\x16\n\x12GEOMETRY_VIEW_BBOX\x10\x04*\x8a\x01\n\x10GeometryEncoding\x12!\n\x1dGEOMETRY_ENCODING_UNSPECIFIED\x10\x00\x12\x19\n\x15GEOMETRY_ENCODING_WKB\x10\x01\x12\x19\n\x15GEOMETRY_ENCODING_WKT\x10\x02\x12\x1d\n\x19GEOMETRY_ENCODING_GEOJSON\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spatial.v1.geometry_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PREDICATE']._serialized_start=438
-  _globals['_PREDICATE']._serialized_end=688
-  _globals['_DISTANCEMODEL']._serialized_start=691
-  _globals['_DISTANCEMODEL']._serialized_end=821
-  _globals['_GEOMETRYVIEW']._serialized_start=824
-  _globals['_GEOMETRYVIEW']._serialized_end=969
-  _globals['_GEOMETRYENCODING']._serialized_start=972
-  _globals['_GEOMETRYENCODING']._serialized_end=1110
+  _globals['_PREDICATE']._serialized_start=522
+  _globals['_PREDICATE']._serialized_end=772
+  _globals['_DISTANCEMODEL']._serialized_start=775
+  _globals['_DISTANCEMODEL']._serialized_end=905
+  _globals['_GEOMETRYVIEW']._serialized_start=908
+  _globals['_GEOMETRYVIEW']._serialized_end=1053
+  _globals['_GEOMETRYENCODING']._serialized_start=1056
+  _globals['_GEOMETRYENCODING']._serialized_end=1194
   _globals['_GEOMETRY']._serialized_start=97
   _globals['_GEOMETRY']._serialized_end=221
   _globals['_BOUNDINGBOX']._serialized_start=223
   _globals['_BOUNDINGBOX']._serialized_end=294
-  _globals['_PROBE']._serialized_start=297
-  _globals['_PROBE']._serialized_end=435
+  _globals['_FEATUREREF']._serialized_start=296
+  _globals['_FEATUREREF']._serialized_end=335
+  _globals['_PROBE']._serialized_start=338
+  _globals['_PROBE']._serialized_end=519
 # @@protoc_insertion_point(module_scope)

@@ -90,12 +90,22 @@ class BoundingBox(_message.Message):
     north: float
     def __init__(self, west: _Optional[float] = ..., south: _Optional[float] = ..., east: _Optional[float] = ..., north: _Optional[float] = ...) -> None: ...
 
+class FeatureRef(_message.Message):
+    __slots__ = ("layer", "id")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    id: str
+    def __init__(self, layer: _Optional[str] = ..., id: _Optional[str] = ...) -> None: ...
+
 class Probe(_message.Message):
-    __slots__ = ("point", "geometry", "bbox")
+    __slots__ = ("point", "geometry", "bbox", "feature")
     POINT_FIELD_NUMBER: _ClassVar[int]
     GEOMETRY_FIELD_NUMBER: _ClassVar[int]
     BBOX_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_FIELD_NUMBER: _ClassVar[int]
     point: _latlng_pb2.LatLng
     geometry: Geometry
     bbox: BoundingBox
-    def __init__(self, point: _Optional[_Union[_latlng_pb2.LatLng, _Mapping]] = ..., geometry: _Optional[_Union[Geometry, _Mapping]] = ..., bbox: _Optional[_Union[BoundingBox, _Mapping]] = ...) -> None: ...
+    feature: FeatureRef
+    def __init__(self, point: _Optional[_Union[_latlng_pb2.LatLng, _Mapping]] = ..., geometry: _Optional[_Union[Geometry, _Mapping]] = ..., bbox: _Optional[_Union[BoundingBox, _Mapping]] = ..., feature: _Optional[_Union[FeatureRef, _Mapping]] = ...) -> None: ...

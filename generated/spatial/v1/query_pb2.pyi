@@ -19,6 +19,13 @@ class PropertyType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PROPERTY_TYPE_BOOLEAN: _ClassVar[PropertyType]
     PROPERTY_TYPE_TIMESTAMP: _ClassVar[PropertyType]
     PROPERTY_TYPE_JSON: _ClassVar[PropertyType]
+    PROPERTY_TYPE_BYTES: _ClassVar[PropertyType]
+
+class GridShape(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GRID_SHAPE_UNSPECIFIED: _ClassVar[GridShape]
+    GRID_SHAPE_SQUARE: _ClassVar[GridShape]
+    GRID_SHAPE_HEXAGON: _ClassVar[GridShape]
 PROPERTY_TYPE_UNSPECIFIED: PropertyType
 PROPERTY_TYPE_STRING: PropertyType
 PROPERTY_TYPE_INTEGER: PropertyType
@@ -26,84 +33,112 @@ PROPERTY_TYPE_NUMBER: PropertyType
 PROPERTY_TYPE_BOOLEAN: PropertyType
 PROPERTY_TYPE_TIMESTAMP: PropertyType
 PROPERTY_TYPE_JSON: PropertyType
+PROPERTY_TYPE_BYTES: PropertyType
+GRID_SHAPE_UNSPECIFIED: GridShape
+GRID_SHAPE_SQUARE: GridShape
+GRID_SHAPE_HEXAGON: GridShape
 
 class RadiusQuery(_message.Message):
-    __slots__ = ("layer", "center", "radius_meters", "distance_model")
+    __slots__ = ("layer", "center", "radius_meters", "distance_model", "filter")
     LAYER_FIELD_NUMBER: _ClassVar[int]
     CENTER_FIELD_NUMBER: _ClassVar[int]
     RADIUS_METERS_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     layer: str
     center: _geometry_pb2.Probe
     radius_meters: float
     distance_model: _geometry_pb2.DistanceModel
-    def __init__(self, layer: _Optional[str] = ..., center: _Optional[_Union[_geometry_pb2.Probe, _Mapping]] = ..., radius_meters: _Optional[float] = ..., distance_model: _Optional[_Union[_geometry_pb2.DistanceModel, str]] = ...) -> None: ...
+    filter: str
+    def __init__(self, layer: _Optional[str] = ..., center: _Optional[_Union[_geometry_pb2.Probe, _Mapping]] = ..., radius_meters: _Optional[float] = ..., distance_model: _Optional[_Union[_geometry_pb2.DistanceModel, str]] = ..., filter: _Optional[str] = ...) -> None: ...
 
 class NearestQuery(_message.Message):
-    __slots__ = ("layer", "center", "max_distance_meters", "distance_model")
+    __slots__ = ("layer", "center", "max_distance_meters", "distance_model", "within", "filter")
     LAYER_FIELD_NUMBER: _ClassVar[int]
     CENTER_FIELD_NUMBER: _ClassVar[int]
     MAX_DISTANCE_METERS_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    WITHIN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     layer: str
     center: _geometry_pb2.Probe
     max_distance_meters: float
     distance_model: _geometry_pb2.DistanceModel
-    def __init__(self, layer: _Optional[str] = ..., center: _Optional[_Union[_geometry_pb2.Probe, _Mapping]] = ..., max_distance_meters: _Optional[float] = ..., distance_model: _Optional[_Union[_geometry_pb2.DistanceModel, str]] = ...) -> None: ...
+    within: _geometry_pb2.Geometry
+    filter: str
+    def __init__(self, layer: _Optional[str] = ..., center: _Optional[_Union[_geometry_pb2.Probe, _Mapping]] = ..., max_distance_meters: _Optional[float] = ..., distance_model: _Optional[_Union[_geometry_pb2.DistanceModel, str]] = ..., within: _Optional[_Union[_geometry_pb2.Geometry, _Mapping]] = ..., filter: _Optional[str] = ...) -> None: ...
 
 class IntersectsQuery(_message.Message):
-    __slots__ = ("layer", "probe", "predicate")
+    __slots__ = ("layer", "probe", "predicate", "filter")
     LAYER_FIELD_NUMBER: _ClassVar[int]
     PROBE_FIELD_NUMBER: _ClassVar[int]
     PREDICATE_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     layer: str
     probe: _geometry_pb2.Probe
     predicate: _geometry_pb2.Predicate
-    def __init__(self, layer: _Optional[str] = ..., probe: _Optional[_Union[_geometry_pb2.Probe, _Mapping]] = ..., predicate: _Optional[_Union[_geometry_pb2.Predicate, str]] = ...) -> None: ...
+    filter: str
+    def __init__(self, layer: _Optional[str] = ..., probe: _Optional[_Union[_geometry_pb2.Probe, _Mapping]] = ..., predicate: _Optional[_Union[_geometry_pb2.Predicate, str]] = ..., filter: _Optional[str] = ...) -> None: ...
 
 class LayerQuery(_message.Message):
-    __slots__ = ("layer", "bbox")
+    __slots__ = ("layer", "bbox", "filter")
     LAYER_FIELD_NUMBER: _ClassVar[int]
     BBOX_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     layer: str
     bbox: _geometry_pb2.BoundingBox
-    def __init__(self, layer: _Optional[str] = ..., bbox: _Optional[_Union[_geometry_pb2.BoundingBox, _Mapping]] = ...) -> None: ...
+    filter: str
+    def __init__(self, layer: _Optional[str] = ..., bbox: _Optional[_Union[_geometry_pb2.BoundingBox, _Mapping]] = ..., filter: _Optional[str] = ...) -> None: ...
 
 class JoinQuery(_message.Message):
-    __slots__ = ("left_layer", "right_layer", "predicate", "distance_meters", "distance_model")
+    __slots__ = ("left_layer", "right_layer", "predicate", "distance_meters", "distance_model", "left_filter", "right_filter")
     LEFT_LAYER_FIELD_NUMBER: _ClassVar[int]
     RIGHT_LAYER_FIELD_NUMBER: _ClassVar[int]
     PREDICATE_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_METERS_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FILTER_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_FILTER_FIELD_NUMBER: _ClassVar[int]
     left_layer: str
     right_layer: str
     predicate: _geometry_pb2.Predicate
     distance_meters: float
     distance_model: _geometry_pb2.DistanceModel
-    def __init__(self, left_layer: _Optional[str] = ..., right_layer: _Optional[str] = ..., predicate: _Optional[_Union[_geometry_pb2.Predicate, str]] = ..., distance_meters: _Optional[float] = ..., distance_model: _Optional[_Union[_geometry_pb2.DistanceModel, str]] = ...) -> None: ...
+    left_filter: str
+    right_filter: str
+    def __init__(self, left_layer: _Optional[str] = ..., right_layer: _Optional[str] = ..., predicate: _Optional[_Union[_geometry_pb2.Predicate, str]] = ..., distance_meters: _Optional[float] = ..., distance_model: _Optional[_Union[_geometry_pb2.DistanceModel, str]] = ..., left_filter: _Optional[str] = ..., right_filter: _Optional[str] = ...) -> None: ...
 
 class Query(_message.Message):
-    __slots__ = ("radius", "nearest", "intersects", "layer")
+    __slots__ = ("radius", "nearest", "intersects", "layer", "join")
     RADIUS_FIELD_NUMBER: _ClassVar[int]
     NEAREST_FIELD_NUMBER: _ClassVar[int]
     INTERSECTS_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
+    JOIN_FIELD_NUMBER: _ClassVar[int]
     radius: RadiusQuery
     nearest: NearestQuery
     intersects: IntersectsQuery
     layer: LayerQuery
-    def __init__(self, radius: _Optional[_Union[RadiusQuery, _Mapping]] = ..., nearest: _Optional[_Union[NearestQuery, _Mapping]] = ..., intersects: _Optional[_Union[IntersectsQuery, _Mapping]] = ..., layer: _Optional[_Union[LayerQuery, _Mapping]] = ...) -> None: ...
+    join: JoinQuery
+    def __init__(self, radius: _Optional[_Union[RadiusQuery, _Mapping]] = ..., nearest: _Optional[_Union[NearestQuery, _Mapping]] = ..., intersects: _Optional[_Union[IntersectsQuery, _Mapping]] = ..., layer: _Optional[_Union[LayerQuery, _Mapping]] = ..., join: _Optional[_Union[JoinQuery, _Mapping]] = ...) -> None: ...
 
 class Output(_message.Message):
-    __slots__ = ("properties", "view", "encoding")
+    __slots__ = ("properties", "view", "encoding", "srid", "simplify_tolerance", "decimal_digits", "no_properties")
     PROPERTIES_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
+    SRID_FIELD_NUMBER: _ClassVar[int]
+    SIMPLIFY_TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    DECIMAL_DIGITS_FIELD_NUMBER: _ClassVar[int]
+    NO_PROPERTIES_FIELD_NUMBER: _ClassVar[int]
     properties: _containers.RepeatedScalarFieldContainer[str]
     view: _geometry_pb2.GeometryView
     encoding: _geometry_pb2.GeometryEncoding
-    def __init__(self, properties: _Optional[_Iterable[str]] = ..., view: _Optional[_Union[_geometry_pb2.GeometryView, str]] = ..., encoding: _Optional[_Union[_geometry_pb2.GeometryEncoding, str]] = ...) -> None: ...
+    srid: int
+    simplify_tolerance: float
+    decimal_digits: int
+    no_properties: bool
+    def __init__(self, properties: _Optional[_Iterable[str]] = ..., view: _Optional[_Union[_geometry_pb2.GeometryView, str]] = ..., encoding: _Optional[_Union[_geometry_pb2.GeometryEncoding, str]] = ..., srid: _Optional[int] = ..., simplify_tolerance: _Optional[float] = ..., decimal_digits: _Optional[int] = ..., no_properties: _Optional[bool] = ...) -> None: ...
 
 class Property(_message.Message):
     __slots__ = ("name", "type", "nullable", "computed")
@@ -128,7 +163,7 @@ class Index(_message.Message):
     def __init__(self, name: _Optional[str] = ..., definition: _Optional[str] = ..., valid: _Optional[bool] = ...) -> None: ...
 
 class Layer(_message.Message):
-    __slots__ = ("name", "description", "geometry_type", "srid", "properties", "extent", "estimated_rows", "indexes")
+    __slots__ = ("name", "description", "geometry_type", "srid", "properties", "extent", "estimated_rows", "indexes", "source", "key", "geometry_column", "geography", "problems")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     GEOMETRY_TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +172,11 @@ class Layer(_message.Message):
     EXTENT_FIELD_NUMBER: _ClassVar[int]
     ESTIMATED_ROWS_FIELD_NUMBER: _ClassVar[int]
     INDEXES_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    GEOMETRY_COLUMN_FIELD_NUMBER: _ClassVar[int]
+    GEOGRAPHY_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     geometry_type: str
@@ -145,13 +185,36 @@ class Layer(_message.Message):
     extent: _geometry_pb2.BoundingBox
     estimated_rows: int
     indexes: _containers.RepeatedCompositeFieldContainer[Index]
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., geometry_type: _Optional[str] = ..., srid: _Optional[int] = ..., properties: _Optional[_Iterable[_Union[Property, _Mapping]]] = ..., extent: _Optional[_Union[_geometry_pb2.BoundingBox, _Mapping]] = ..., estimated_rows: _Optional[int] = ..., indexes: _Optional[_Iterable[_Union[Index, _Mapping]]] = ...) -> None: ...
+    source: str
+    key: str
+    geometry_column: str
+    geography: bool
+    problems: _containers.RepeatedCompositeFieldContainer[LayerProblem]
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., geometry_type: _Optional[str] = ..., srid: _Optional[int] = ..., properties: _Optional[_Iterable[_Union[Property, _Mapping]]] = ..., extent: _Optional[_Union[_geometry_pb2.BoundingBox, _Mapping]] = ..., estimated_rows: _Optional[int] = ..., indexes: _Optional[_Iterable[_Union[Index, _Mapping]]] = ..., source: _Optional[str] = ..., key: _Optional[str] = ..., geometry_column: _Optional[str] = ..., geography: _Optional[bool] = ..., problems: _Optional[_Iterable[_Union[LayerProblem, _Mapping]]] = ...) -> None: ...
+
+class LayerProblem(_message.Message):
+    __slots__ = ("message", "statement")
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    STATEMENT_FIELD_NUMBER: _ClassVar[int]
+    message: str
+    statement: str
+    def __init__(self, message: _Optional[str] = ..., statement: _Optional[str] = ...) -> None: ...
 
 class ListLayersRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class ListLayersResponse(_message.Message):
+    __slots__ = ("layers",)
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    layers: _containers.RepeatedCompositeFieldContainer[Layer]
+    def __init__(self, layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ...) -> None: ...
+
+class RefreshLayersRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RefreshLayersResponse(_message.Message):
     __slots__ = ("layers",)
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     layers: _containers.RepeatedCompositeFieldContainer[Layer]
@@ -386,3 +449,43 @@ class Match(_message.Message):
     more: bool
     error: _status_pb2.Status
     def __init__(self, key: _Optional[str] = ..., features: _Optional[_Iterable[_Union[_feature_pb2.Feature, _Mapping]]] = ..., more: _Optional[bool] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
+class AggregateGridRequest(_message.Message):
+    __slots__ = ("query", "shape", "cell_size", "zoom", "property", "encoding")
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    CELL_SIZE_FIELD_NUMBER: _ClassVar[int]
+    ZOOM_FIELD_NUMBER: _ClassVar[int]
+    PROPERTY_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    query: Query
+    shape: GridShape
+    cell_size: float
+    zoom: int
+    property: str
+    encoding: _geometry_pb2.GeometryEncoding
+    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., shape: _Optional[_Union[GridShape, str]] = ..., cell_size: _Optional[float] = ..., zoom: _Optional[int] = ..., property: _Optional[str] = ..., encoding: _Optional[_Union[_geometry_pb2.GeometryEncoding, str]] = ...) -> None: ...
+
+class GridBatch(_message.Message):
+    __slots__ = ("cells", "srid")
+    CELLS_FIELD_NUMBER: _ClassVar[int]
+    SRID_FIELD_NUMBER: _ClassVar[int]
+    cells: _containers.RepeatedCompositeFieldContainer[GridCell]
+    srid: int
+    def __init__(self, cells: _Optional[_Iterable[_Union[GridCell, _Mapping]]] = ..., srid: _Optional[int] = ...) -> None: ...
+
+class GridCell(_message.Message):
+    __slots__ = ("i", "j", "geometry", "count", "sum", "average")
+    I_FIELD_NUMBER: _ClassVar[int]
+    J_FIELD_NUMBER: _ClassVar[int]
+    GEOMETRY_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    SUM_FIELD_NUMBER: _ClassVar[int]
+    AVERAGE_FIELD_NUMBER: _ClassVar[int]
+    i: int
+    j: int
+    geometry: _geometry_pb2.Geometry
+    count: int
+    sum: float
+    average: float
+    def __init__(self, i: _Optional[int] = ..., j: _Optional[int] = ..., geometry: _Optional[_Union[_geometry_pb2.Geometry, _Mapping]] = ..., count: _Optional[int] = ..., sum: _Optional[float] = ..., average: _Optional[float] = ...) -> None: ...

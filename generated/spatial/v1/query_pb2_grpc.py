@@ -76,6 +76,11 @@ class SpatialServiceStub:
                 request_serializer=spatial_dot_v1_dot_query__pb2.SearchIntersectsRequest.SerializeToString,
                 response_deserializer=spatial_dot_v1_dot_query__pb2.SearchIntersectsResponse.FromString,
                 _registered_method=True)
+        self.RefreshLayers = channel.unary_unary(
+                '/spatial.v1.SpatialService/RefreshLayers',
+                request_serializer=spatial_dot_v1_dot_query__pb2.RefreshLayersRequest.SerializeToString,
+                response_deserializer=spatial_dot_v1_dot_query__pb2.RefreshLayersResponse.FromString,
+                _registered_method=True)
         self.CountFeatures = channel.unary_unary(
                 '/spatial.v1.SpatialService/CountFeatures',
                 request_serializer=spatial_dot_v1_dot_query__pb2.CountFeaturesRequest.SerializeToString,
@@ -100,6 +105,11 @@ class SpatialServiceStub:
                 '/spatial.v1.SpatialService/StreamJoin',
                 request_serializer=spatial_dot_v1_dot_query__pb2.StreamJoinRequest.SerializeToString,
                 response_deserializer=spatial_dot_v1_dot_query__pb2.JoinBatch.FromString,
+                _registered_method=True)
+        self.AggregateGrid = channel.unary_stream(
+                '/spatial.v1.SpatialService/AggregateGrid',
+                request_serializer=spatial_dot_v1_dot_query__pb2.AggregateGridRequest.SerializeToString,
+                response_deserializer=spatial_dot_v1_dot_query__pb2.GridBatch.FromString,
                 _registered_method=True)
         self.MatchFeatures = channel.stream_stream(
                 '/spatial.v1.SpatialService/MatchFeatures',
@@ -167,6 +177,14 @@ class SpatialServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RefreshLayers(self, request, context):
+        """Looks at the database anew for the tables that are served by reflection: what came is served from now on, what went
+        no longer. The layers now served, as ListLayers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CountFeatures(self, request, context):
         """How many features a query finds. Never implied by a search, since counting can cost more than finding.
         """
@@ -202,6 +220,14 @@ class SpatialServiceServicer:
 
     def StreamJoin(self, request, context):
         """Every pair of features, one from each of two layers, that meets a condition.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AggregateGrid(self, request, context):
+        """How many features of a query lie in each cell of a grid, and what a property of theirs sums up to: a heat map without
+        its rows. Cells without features are left out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -254,6 +280,11 @@ def add_SpatialServiceServicer_to_server(servicer, server):
                     request_deserializer=spatial_dot_v1_dot_query__pb2.SearchIntersectsRequest.FromString,
                     response_serializer=spatial_dot_v1_dot_query__pb2.SearchIntersectsResponse.SerializeToString,
             ),
+            'RefreshLayers': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefreshLayers,
+                    request_deserializer=spatial_dot_v1_dot_query__pb2.RefreshLayersRequest.FromString,
+                    response_serializer=spatial_dot_v1_dot_query__pb2.RefreshLayersResponse.SerializeToString,
+            ),
             'CountFeatures': grpc.unary_unary_rpc_method_handler(
                     servicer.CountFeatures,
                     request_deserializer=spatial_dot_v1_dot_query__pb2.CountFeaturesRequest.FromString,
@@ -278,6 +309,11 @@ def add_SpatialServiceServicer_to_server(servicer, server):
                     servicer.StreamJoin,
                     request_deserializer=spatial_dot_v1_dot_query__pb2.StreamJoinRequest.FromString,
                     response_serializer=spatial_dot_v1_dot_query__pb2.JoinBatch.SerializeToString,
+            ),
+            'AggregateGrid': grpc.unary_stream_rpc_method_handler(
+                    servicer.AggregateGrid,
+                    request_deserializer=spatial_dot_v1_dot_query__pb2.AggregateGridRequest.FromString,
+                    response_serializer=spatial_dot_v1_dot_query__pb2.GridBatch.SerializeToString,
             ),
             'MatchFeatures': grpc.stream_stream_rpc_method_handler(
                     servicer.MatchFeatures,
@@ -491,6 +527,33 @@ class SpatialService:
             _registered_method=True)
 
     @staticmethod
+    def RefreshLayers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spatial.v1.SpatialService/RefreshLayers',
+            spatial_dot_v1_dot_query__pb2.RefreshLayersRequest.SerializeToString,
+            spatial_dot_v1_dot_query__pb2.RefreshLayersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CountFeatures(request,
             target,
             options=(),
@@ -615,6 +678,33 @@ class SpatialService:
             '/spatial.v1.SpatialService/StreamJoin',
             spatial_dot_v1_dot_query__pb2.StreamJoinRequest.SerializeToString,
             spatial_dot_v1_dot_query__pb2.JoinBatch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AggregateGrid(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/spatial.v1.SpatialService/AggregateGrid',
+            spatial_dot_v1_dot_query__pb2.AggregateGridRequest.SerializeToString,
+            spatial_dot_v1_dot_query__pb2.GridBatch.FromString,
             options,
             channel_credentials,
             insecure,
