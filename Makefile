@@ -42,7 +42,7 @@ migrate: setup  ## Bring the database at SPATIAL_DATABASE_URL to the newest sche
 check-migrations: setup  ## Check that the migrations make what the models say
 	$(BIN)/python -m service.embedded $(SHELL) -c '$(BIN)/alembic upgrade head && $(BIN)/alembic check'
 
-bench: setup  ## Run the benchmarks; ONLY=unary or ONLY=bulk picks one
+bench: setup  ## Run the benchmarks; ONLY=unary, ONLY=bulk or ONLY=filters picks one
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 image:  ## Build the container image with Docker

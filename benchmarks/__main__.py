@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from benchmarks import bulk, unary
+from benchmarks import bulk, filters, unary
 from benchmarks.programs import MissingProgramError
 
-SUITES = {"unary": unary.run, "bulk": bulk.run}
+SUITES = {"unary": unary.run, "bulk": bulk.run, "filters": filters.run}
 
 
 def main() -> None:

@@ -38,7 +38,11 @@ class Client:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     def answers(self, centres: Sequence[Centre]) -> list[query_pb2.SearchRadiusResponse]:
-        return [self._service.SearchRadius(request(centre), timeout=10) for centre in centres]
+        return self.ask([request(centre) for centre in centres])
+
+    def ask(self, requests: Sequence[query_pb2.SearchRadiusRequest]) -> list[query_pb2.SearchRadiusResponse]:
+        """The answers, asked for one after the other."""
+        return [self._service.SearchRadius(each, timeout=10) for each in requests]
 
     def close(self) -> None:
         self._channel.close()

@@ -32,6 +32,7 @@ class PropertyType(IntEnum):
     BOOLEAN = 4
     TIMESTAMP = 5
     JSON = 6
+    BYTES = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,11 @@ class Property:
 
 @dataclass(frozen=True)
 class Layer:
-    """A table seen through one of its geometry columns."""
+    """A table or view seen through one of its geometry columns.
+
+    `geometry` is in the plane: of a geography column, which is `geography_column` then, it is an expression. `revision`
+    tells what a layer is now from what it was before its table changed; layers that never change have 0.
+    """
 
     name: str
     description: str
@@ -55,29 +60,53 @@ class Layer:
     geometry_type: str
     srid: int
     properties: Mapping[str, Property] = field(repr=False)
+    geography_column: ColumnElement[object] | None = field(default=None, repr=False)
+    revision: int = 0
+    unindexed: bool = False  # served though no index does
+
+    @property
+    def is_geography(self) -> bool:
+        """Whether the column is of type geography rather than geometry."""
+        return self.geography_column is not None
+
+    @property
+    def column(self) -> ColumnElement[object]:
+        """What the database holds: a geometry or a geography."""
+        return self.geometry if self.geography_column is None else self.geography_column
 
     @property
     def geodetic(self) -> bool:
         """Whether distances can be measured on the Earth."""
-        return self.srid == WGS84
+        return self.srid == WGS84 or self.is_geography
+
+    @property
+    def of_points(self) -> bool:
+        """Whether every geometry is a point or some, so that it is the same in the plane and on the Earth."""
+        return self.geometry_type.rstrip("ZM") in ("POINT", "MULTIPOINT")
 
     @property
     def geometry_name(self) -> str:
-        return str(self.geometry.key)
+        return str(self.column.key)
 
     @cached_property
     def qualified_name(self) -> str:
-        """The table's name, quoted where it must be."""
-        return str(_IDENTIFIERS.format_table(self.table))
+        """The table's name as SQL has it, quoted where it must be."""
+        # The preparer doubles what the driver would take for a parameter.
+        return str(_IDENTIFIERS.format_table(self.table)).replace("%%", "%")
 
     @cached_property
     def geography(self) -> ColumnElement[object]:
-        return geography(self.geometry)
+        return geography(self.geometry) if self.geography_column is None else self.geography_column
 
     @cached_property
     def stored(self) -> tuple[str, ...]:
         """The properties that an answer carries when none are named."""
         return tuple(name for name, prop in self.properties.items() if not prop.computed)
+
+    @property
+    def identified(self) -> ColumnElement[bool] | None:
+        """Whether a row has a key, where some might not: without one it is no feature."""
+        return self.key.is_not(None) if getattr(self.key, "nullable", False) else None
 
     @property
     def integer_key(self) -> bool:
@@ -88,7 +117,7 @@ class Layer:
         if self.integer_key:
             return self._integer(text)
         # PostgreSQL's texts have no NUL; ids are echoed, so of a UUID only the canonical form is one.
-        if not text or "\0" in text or (isinstance(self.key.type, sql.Uuid) and not _is_uuid(text)):
+        if "\0" in text or (isinstance(self.key.type, sql.Uuid) and not _is_uuid(text)):
             raise self._no_key(text)
         return text
 
@@ -114,11 +143,17 @@ def _is_uuid(text: str) -> bool:
         return False
 
 
+KEPT_REVISIONS = 1024
+
+
 class Catalog:
-    """The layers by name."""
+    """The layers by name. What is served may be replaced at any time; who has begun with a layer as it was finds it
+    under its revision until it is long forgotten."""
 
     def __init__(self, layers: Iterable[Layer]) -> None:
-        self._layers = {layer.name: layer for layer in sorted(layers, key=lambda layer: layer.name)}
+        self._layers: Mapping[str, Layer] = {}
+        self._past: dict[tuple[str, int], Layer] = {}
+        self.replace(layers)
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self._layers.values())
@@ -130,6 +165,21 @@ class Catalog:
             raise NotFound(
                 Reason.LAYER_NOT_FOUND, f"no layer is called {name[:80]!r}", metadata={"layer": name[:80]}
             ) from None
+
+    def at(self, name: str, revision: int) -> Layer:
+        """The layer as it is or was in a revision; 0 is whatever it is now."""
+        layer = self._layers.get(name)
+        if revision and (layer is None or layer.revision != revision):
+            layer = self._past.get((name, revision))
+        return layer or self[name]
+
+    def replace(self, layers: Iterable[Layer]) -> None:
+        """From now on these are the layers: all at once, and seen so from every thread."""
+        served = {layer.name: layer for layer in sorted(layers, key=lambda layer: layer.name)}
+        gone = [layer for layer in self._layers.values() if served.get(layer.name) is not layer]
+        past = self._past | {(layer.name, layer.revision): layer for layer in gone}
+        self._past = dict(list(past.items())[-KEPT_REVISIONS:])
+        self._layers = served
 
 
 def shipped_layers() -> tuple[Layer, ...]:

@@ -22,6 +22,8 @@ def load(url: str, directory: Path | None = None) -> dict[str, int]:
         if _has_rows(connection):
             return {}
         counts = {table.name: _copy(connection, table, directory) for table in Base.metadata.sorted_tables}
+    # Not in the same transaction: its rows would then count as having changed since.
+    with engine.begin() as connection:
         for table in counts:
             connection.execute(text(f"ANALYZE {table}"))
     return counts

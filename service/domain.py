@@ -87,23 +87,25 @@ class Question(NamedTuple):
     heavy: bool = False
     filter: Filter | None = None
     within: bool = False  # whether an area is among the arguments
+    revision: int = 0  # of the layer
 
 
 class Result(StrEnum):
-    """What a statement answers with: features, up to a limit for each probe; how many there are; or all of them, in the
-    order of their keys or in whatever order is fastest."""
+    """What a statement answers with: features, up to a limit for each probe; how many there are; all of them, in the
+    order of their keys or in whatever order is fastest; or where each of them lies."""
 
     FEATURES = "features"
     COUNT = "count"
     ALL_BY_KEY = "all_by_key"
     ALL = "all"
+    PLACES = "places"
 
     @property
     def streams(self) -> bool:
-        return self in (Result.ALL, Result.ALL_BY_KEY)
+        return self in (Result.ALL, Result.ALL_BY_KEY, Result.PLACES)
 
 
-_VERBS = {Result.COUNT: "count", Result.ALL: "stream", Result.ALL_BY_KEY: "stream"}
+_VERBS = {Result.COUNT: "count", Result.ALL: "stream", Result.ALL_BY_KEY: "stream", Result.PLACES: "aggregate"}
 
 
 class Layout(Enum):
@@ -119,8 +121,9 @@ class Shape:
     """What calls must have in common to share a statement.
 
     `variant` is how distances are measured or shapes compared; `limit` the rows per probe; `resumed` whether the
-    answer starts after a key; `within` whether features must meet an area besides. `constant` asks for a statement with
-    the probe as a constant, which the planner can weigh: best for a big probe that runs alone.
+    answer starts after a key; `within` whether features must meet an area besides. `revision` is the layer's, 0 for
+    what it is now. `constant` asks for a statement with the probe as a constant, which the planner can weigh: best for
+    a big probe that runs alone.
     """
 
     kind: Kind
@@ -133,11 +136,12 @@ class Shape:
     result: Result = Result.FEATURES
     filter: Filter | None = None
     within: bool = False
+    revision: int = 0
     _hash: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         # Looked up several times for every call, so hashed once.
-        asked = (self.kind, self.layer, self.variant, self.filter, self.within)
+        asked = (self.kind, self.layer, self.revision, self.variant, self.filter, self.within)
         answered = (self.output, self.limit, self.resumed, self.constant, self.result)
         object.__setattr__(self, "_hash", hash((asked, answered)))
 
@@ -180,8 +184,34 @@ class Export(NamedTuple):
     bound_to: bytes | None
 
 
+class GridShape(Enum):
+    """The numbers are the contract's."""
+
+    SQUARE = 1
+    HEXAGON = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Cells all over a plane: their form, how long their edges are, and the CRS that they are in. What lies farther
+    from the origin than `extent`, along either axis, is in none of them."""
+
+    shape: GridShape
+    size: float
+    srid: int
+    extent: float
+    encoding: Encoding = Encoding.WKB
+
+
+class Aggregation(NamedTuple):
+    """A search for places, and the cells in which they are counted."""
+
+    search: Search
+    grid: Grid
+
+
 class Batch(NamedTuple):
-    """Some of what a stream delivers, as the message's bytes, and how many features or pairs it has."""
+    """Some of what a stream delivers, as the message's bytes, and how many features, pairs or cells it has."""
 
     message: bytes
     features: int
@@ -210,6 +240,8 @@ class JoinShape:
     resumed: bool = False
     left_filter: Filter | None = None
     right_filter: Filter | None = None
+    left_revision: int = 0
+    right_revision: int = 0
 
 
 class Join(NamedTuple):

@@ -2,19 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Literal
 
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health_aio
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from service import migrations
 from service.db.worker import Worker
 
 log = logging.getLogger("spatial.health")
+
+Schema = Literal["migrated", "postgis"]  # that of the models, or nothing but PostGIS
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -26,13 +29,22 @@ class Readiness:
     """Watches the database on connections of its own, so that full pools do not look like a lost database."""
 
     def __init__(
-        self, servicer: health_aio.HealthServicer, services: Sequence[str], control: Engine, interval: float
+        self,
+        servicer: health_aio.HealthServicer,
+        services: Sequence[str],
+        control: Engine,
+        interval: float,
+        schema: Schema = "migrated",
+        other: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """`schema` is what must be there; `other` says what else keeps the server from being ready."""
         self._servicer = servicer
         self._names = ("", *services)
         self._interval = interval
         self._control = control
-        self._known = migrations.known_revisions()
+        self._find_schema_problem = {"migrated": self._migration_problem, "postgis": _postgis_problem}[schema]
+        self._known = migrations.known_revisions() if schema == "migrated" else []
+        self._other = other
         self._draining = asyncio.Event()
         self._worker = Worker("readiness")
         self._look: asyncio.Future[str | None] | None = None
@@ -94,11 +106,19 @@ class Readiness:
     def _find_problem(self) -> str | None:
         try:
             with self._control.connect() as connection:
-                revision = migrations.current_revision(connection)
+                return self._find_schema_problem(connection) or self._other()
         except SQLAlchemyError as error:
             log.debug("readiness", exc_info=error)
             return "the database cannot be reached"
+
+    def _migration_problem(self, connection: Connection) -> str | None:
+        revision = migrations.current_revision(connection)
         # A revision that is not known here is a newer version's: it is being rolled out while this one still serves.
         if revision in self._known and revision != self._known[0]:
             return f"the database is at migration {revision}, and {self._known[0]} is needed"
         return None if revision else "the database is not migrated: run `spatial migrate`"
+
+
+def _postgis_problem(connection: Connection) -> str | None:
+    there = connection.scalar(select(func.to_regproc("postgis_lib_version"))) is not None
+    return None if there else "the database has no PostGIS, or not on the search path: CREATE EXTENSION postgis"

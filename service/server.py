@@ -15,17 +15,23 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 
 from service import __version__
 from service.catalog import Catalog, shipped_layers
+from service.codec.explains import ExplainReader
 from service.codec.exports import ExportReader
 from service.codec.geometry import GeometryLimits, ProbeReader
+from service.codec.grids import GridReader
 from service.codec.joins import JoinReader
 from service.codec.matches import MatchReader, MatchWriter
 from service.codec.questions import QuestionReader
 from service.codec.requests import RequestReader
 from service.codec.responses import ResponseWriter
 from service.codec.rows import FeatureReader
+from service.codec.systems import KnownSystems
 from service.db.canceller import Canceller
 from service.db.engine import bulk_pool, control_engine, read_pool
+from service.db.errands import Errands
+from service.db.guards import PlanGuards
 from service.db.lanes import Lanes, match_lanes
+from service.db.occupancy import connections_wanted, occupancies
 from service.db.queries import Statements
 from service.db.stream import Streams
 from service.health import Readiness
@@ -37,8 +43,13 @@ from service.interceptors.request_id import RequestIds
 from service.interceptors.running import RunningCalls
 from service.observability.http import StatusServer
 from service.observability.metrics import Metrics
+from service.reflected import LayerSource, read_wanted
 from service.reflection import add_reflection
+from service.servicers.admin import AdminServicer
+from service.servicers.diagnosis import DiagnosisServicer
+from service.servicers.grids import GridServicer
 from service.servicers.matches import MatchServicer
+from service.servicers.references import References
 from service.servicers.spatial import SpatialServicer
 from service.servicers.streams import StreamServicer
 from service.settings import Settings
@@ -92,57 +103,92 @@ async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
     """A server over the database at `url`, on the running event loop; stopped at once on the way out, if not before."""
     async with AsyncExitStack() as stack:
         metrics = _metrics()
-        catalog = Catalog(shipped_layers())
+        wanted = read_wanted(settings.layers)
+        models = shipped_layers() if wanted.models else ()
+        catalog = Catalog(models)
         pool = read_pool(settings, url, metrics)
         stack.callback(pool.engine.dispose)
         bulk = bulk_pool(settings, url, metrics)
         stack.callback(bulk.engine.dispose)
         control = control_engine(settings, url)
         stack.callback(control.dispose)
+        source = LayerSource(wanted, models, control, catalog)
+        await source.start(settings.layers_refresh)
+        stack.push_async_callback(source.close)
         statements = Statements(catalog)
         canceller = Canceller(control, metrics)
         stack.callback(canceller.close)
-        features = FeatureReader({layer.name: layer.srid for layer in catalog})
-        lanes = Lanes(pool, canceller, statements, settings, metrics, features)
+        features = FeatureReader()
+        plans = PlanGuards(catalog, settings.max_plan_cost, settings.refuse_seq_scan)
+        lanes = Lanes(pool, canceller, statements, settings, metrics, features, plans)
         stack.push_async_callback(lanes.close)
-        matching = match_lanes(bulk, canceller, statements, settings, metrics)
+        matching = match_lanes(bulk, canceller, statements, settings, metrics, plans)
         stack.push_async_callback(matching.close)
         streams = Streams(bulk, canceller, settings.max_streams, metrics)
         stack.push_async_callback(streams.close)
+        errands = Errands(bulk, canceller, metrics)
+        stack.push_async_callback(errands.close)
 
         limits = GeometryLimits(settings.max_request_bytes, settings.max_vertices, settings.max_geometry_depth)
-        questions = QuestionReader(catalog, ProbeReader(limits), settings.max_radius)
+        systems = KnownSystems()
+        references = References(catalog, lanes, systems)
+        questions = QuestionReader(catalog, ProbeReader(limits, systems), settings.max_radius)
+        requests = RequestReader(questions)
         spatial = SpatialServicer(
-            catalog, statements, lanes, RequestReader(questions), ResponseWriter(settings.max_response_bytes)
+            references,
+            catalog,
+            statements,
+            lanes,
+            requests,
+            ResponseWriter(settings.max_response_bytes),
+            source.refresh,
         )
 
         joins = JoinReader(questions, settings.max_radius)
         streaming = StreamServicer(
-            catalog, statements, streams, ExportReader(questions), joins, settings.stream_connections
+            references, catalog, statements, streams, ExportReader(questions), joins, settings.stream_connections, plans
         )
+        grids = GridServicer(references, statements, streams, GridReader(questions), plans)
         matches = MatchServicer(
+            references,
             matching,
             MatchReader(questions),
-            MatchWriter(catalog, settings.max_response_bytes, status_of),
+            MatchWriter(settings.max_response_bytes, status_of),
             settings.match_connections,
+        )
+
+        admin = AdminServicer(references, catalog, statements, lanes, ExplainReader(questions, requests, joins), plans)
+
+        engines = {pool.name: pool.engine, bulk.name: bulk.engine, "control": control}
+        diagnosis = DiagnosisServicer(
+            catalog, lanes, errands, occupancies(engines), lambda: source.refusals, connections_wanted(settings)
         )
 
         # Ids first, so that all that follows can name the call; what is running last, so that it counts only calls
         # that were let in; logs after metrics on the way out, so that a slow disk is not in the latency.
-        running = RunningCalls(spatial.SERVICE.full_name)
+        ours = (spatial.SERVICE.full_name, admin.SERVICE.full_name)
+        running = RunningCalls(*ours)
         call_metrics = CallMetrics(metrics)
         observers = (RequestIds(), CallLog(), call_metrics, running)
 
         server = grpc.aio.server(options=_options(settings))
         registrar = Registrar(server, observers, settings.stall_timeout)
         health = health_aio.HealthServicer()
-        registrar.add(spatial.SERVICE, spatial, streaming, matches)
+        registrar.add(spatial.SERVICE, spatial, streaming, matches, grids)
+        registrar.add(admin.SERVICE, admin, diagnosis)
         health_pb2_grpc.add_HealthServicer_to_server(health, registrar)
-        add_reflection(registrar, [spatial.SERVICE.full_name, HEALTH])
+        add_reflection(registrar, [*ours, HEALTH])
         for method in registrar.methods:
             call_metrics.expect(method)
 
-        readiness = Readiness(health, [spatial.SERVICE.full_name], control, settings.health_interval)
+        readiness = Readiness(
+            health,
+            ours,
+            control,
+            settings.health_interval,
+            "migrated" if wanted.models else "postgis",
+            lambda: source.problem,
+        )
         await readiness.start()
         stack.push_async_callback(readiness.close)
         with listening_on(settings.listen):

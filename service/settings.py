@@ -26,6 +26,13 @@ class Settings(BaseSettings):
     grace_seconds: Annotated[float, Field(ge=0)] = 20.0
     """How long running calls may go on after SIGTERM."""
 
+    layers: str = "models"
+    """What is served: `models` (the tables that ship), tables (`public.roads`), patterns (`gis.*`), or files (.yaml,
+    .toml) that say more about each; several with commas between."""
+    layers_refresh: Annotated[float, Field(ge=0)] = 0.0
+    """After how many seconds the database is looked through for new and changed tables, again and again; 0: only when
+    RefreshLayers asks for it."""
+
     lanes: Count = 4
     """Statements at a time for quick calls; calls of one shape that wait together share one."""
     lanes_per_shape: Count = 1
@@ -59,6 +66,10 @@ class Settings(BaseSettings):
 
     statement_timeout: Seconds = 30.0
     """The longest a statement may run; the caller's own deadline ends it earlier. A stream may run longer."""
+    max_plan_cost: Annotated[float, Field(ge=0)] = 0.0
+    """Calls whose plan costs more, in the planner's units, are refused with PLAN_TOO_EXPENSIVE; 0: none is."""
+    refuse_seq_scan: Annotated[int, Field(ge=0)] = 0
+    """Rows that a table may have to be read from end to end; above: SEQ_SCAN_REFUSED. Small ones always are. 0: any."""
     lock_timeout: Seconds = 2.0
     """The longest a statement waits for a lock."""
     idle_in_transaction_timeout: Seconds = 30.0

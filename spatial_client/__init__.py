@@ -30,9 +30,10 @@ from spatial_client._errors import (
     Unavailable,
     Unimplemented,
 )
-from spatial_client._geometry import Box, Probe
+from spatial_client._geometry import Box, FeatureRef, Probe
+from spatial_client._grids import GridCell
 from spatial_client._queries import Output
-from spatial_client._values import Feature, Index, Layer, Lookup, Match, Page, Pair, Property
+from spatial_client._values import Feature, Index, Layer, LayerProblem, Lookup, Match, Page, Pair, Property
 from spatial_client.aio import AsyncFeatureStream, AsyncSpatialClient, AsyncStream
 from spatial_client.client import FeatureStream, SpatialClient, Stream
 
@@ -49,11 +50,14 @@ __all__ = [
     "DeadlineExceeded",
     "FailedPrecondition",
     "Feature",
+    "FeatureRef",
     "FeatureStream",
+    "GridCell",
     "Index",
     "InternalError",
     "InvalidArgument",
     "Layer",
+    "LayerProblem",
     "Lookup",
     "Match",
     "NotFound",

@@ -5,18 +5,19 @@ A function here takes what a caller gives and returns the call to make; the clie
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, Unpack
 
 from google.protobuf import wrappers_pb2
 
 from spatial.v1 import query_pb2
 from spatial_client._channels import HEALTH, SERVICE
-from spatial_client._geometry import Probe
+from spatial_client._geometry import Probe, Shape
 from spatial_client._queries import (
     BoundingBox,
     DistanceModel,
     Output,
     Predicate,
+    Shaping,
     View,
     enum,
     intersects_query,
@@ -62,6 +63,12 @@ def list_layers(*, timeout: float | None = None) -> Unary[list[Layer]]:
     return Unary("ListLayers", request, lambda answer: [layer_of(each) for each in answer.layers], timeout)
 
 
+def refresh_layers(*, timeout: float | None = None) -> Unary[list[Layer]]:
+    """Has the server read its database's catalog again, and gives the layers that it serves from then on."""
+    request = query_pb2.RefreshLayersRequest()
+    return Unary("RefreshLayers", request, lambda answer: [layer_of(each) for each in answer.layers], timeout)
+
+
 def get_layer(name: str, *, timeout: float | None = None) -> Unary[Layer]:
     """One layer: its geometry type, SRID, properties, extent and indexes. Raises `NotFound`."""
     return Unary("GetLayer", query_pb2.GetLayerRequest(name=name), layer_of, timeout)
@@ -74,13 +81,16 @@ def get_feature(
     properties: Sequence[str] | None = None,
     view: View = "full",
     timeout: float | None = None,
+    **shaping: Unpack[Shaping],
 ) -> Unary[Feature]:
     """One feature by its key. Raises `NotFound`.
 
-    `properties` names those wanted (None: all that are stored); `view` says how much geometry: "full", "none",
-    "centroid" or "bbox".
+    `properties` names those wanted (None: all that are stored; []: none). `view` says how much geometry: "full",
+    "none", "centroid" or "bbox"; `srid` in which CRS; `simplify_tolerance` by how much, in units of the layer's CRS,
+    lines and polygons may be simplified; and `decimal_digits` how many digits of the coordinates count: in binary,
+    zeros take the place of the others, which compress well.
     """
-    request = query_pb2.GetFeatureRequest(layer=layer, id=str(id), output=Output(properties, view).message())
+    request = query_pb2.GetFeatureRequest(layer=layer, id=str(id), output=Output(properties, view, **shaping).message())
     return Unary("GetFeature", request, Feature, timeout)
 
 
@@ -91,10 +101,11 @@ def get_features(
     properties: Sequence[str] | None = None,
     view: View = "full",
     timeout: float | None = None,
+    **shaping: Unpack[Shaping],
 ) -> Unary[Lookup]:
     """Up to 1,000 features by their keys, in the order asked; keys without a feature come back in `missing_ids`."""
     request = query_pb2.BatchGetFeaturesRequest(
-        layer=layer, ids=[str(each) for each in ids], output=Output(properties, view).message()
+        layer=layer, ids=[str(each) for each in ids], output=Output(properties, view, **shaping).message()
     )
     return Unary("BatchGetFeatures", request, _lookup, timeout)
 
@@ -105,21 +116,24 @@ def search_radius(
     radius_meters: float,
     *,
     distance_model: DistanceModel = "spheroid",
+    filter: str = "",  # noqa: A002 - the contract's name
     properties: Sequence[str] | None = None,
     view: View = "full",
     page_size: int = 0,
     page_token: str = "",
     timeout: float | None = None,
+    **shaping: Unpack[Shaping],
 ) -> Unary[Page]:
     """One page of the features within a distance of a probe, nearest first, each with its `distance_meters`.
 
-    `center` is (longitude, latitude), a box (west, south, east, north), WKB, WKT or a shapely geometry. `page_size` 0
-    means 100, and 1,000 is the most. `iterate_radius` fetches the pages one after the other, `stream_radius` delivers
-    everything at once, in no order.
+    `center` is (longitude, latitude), a box (west, south, east, north), WKB, WKT or a shapely geometry in any CRS, or a
+    `FeatureRef`. `page_size` 0 means 100, and 1,000 is the most. `iterate_radius` fetches the pages one after the
+    other, `stream_radius` delivers everything at once, in no order. `filter` is CQL2 text over the layer's properties:
+    `"kind = 'hospital' AND population > 1000"`.
     """
     request = query_pb2.SearchRadiusRequest(
-        query=radius_query(layer, center, radius_meters, distance_model),
-        output=Output(properties, view).message(),
+        query=radius_query(layer, center, radius_meters, distance_model, filter),
+        output=Output(properties, view, **shaping).message(),
         page_size=page_size,
         page_token=page_token,
     )
@@ -132,15 +146,21 @@ def search_nearest(
     limit: int = 10,
     *,
     max_distance_meters: float | None = None,
+    within: Shape | None = None,
     distance_model: DistanceModel = "spheroid",
+    filter: str = "",  # noqa: A002 - the contract's name
     properties: Sequence[str] | None = None,
     view: View = "full",
     timeout: float | None = None,
+    **shaping: Unpack[Shaping],
 ) -> Unary[list[Feature]]:
-    """The `limit` (at most 1,000) features nearest to a probe by true distance, each with its `distance_meters`."""
+    """The `limit` (at most 1,000) features nearest to a probe by true distance, each with its `distance_meters`.
+
+    `within` is a polygon or multipolygon, in any CRS, that they must meet.
+    """
     request = query_pb2.SearchNearestRequest(
-        query=nearest_query(layer, center, max_distance_meters, distance_model),
-        output=Output(properties, view).message(),
+        query=nearest_query(layer, center, max_distance_meters, distance_model, within, filter),
+        output=Output(properties, view, **shaping).message(),
         limit=limit,
     )
     return Unary("SearchNearest", request, features_of, timeout)
@@ -151,11 +171,13 @@ def search_intersects(
     probe: Probe,
     *,
     predicate: Predicate = "intersects",
+    filter: str = "",  # noqa: A002 - the contract's name
     properties: Sequence[str] | None = None,
     view: View = "full",
     page_size: int = 0,
     page_token: str = "",
     timeout: float | None = None,
+    **shaping: Unpack[Shaping],
 ) -> Unary[Page]:
     """One page of the features that stand in a relation to a probe, in order of their keys.
 
@@ -163,8 +185,8 @@ def search_intersects(
     lies in. Probe and pages are as for `search_radius`.
     """
     request = query_pb2.SearchIntersectsRequest(
-        query=intersects_query(layer, probe, predicate),
-        output=Output(properties, view).message(),
+        query=intersects_query(layer, probe, predicate, filter),
+        output=Output(properties, view, **shaping).message(),
         page_size=page_size,
         page_token=page_token,
     )
@@ -177,10 +199,12 @@ def iterate_radius(
     radius_meters: float,
     *,
     distance_model: DistanceModel = "spheroid",
+    filter: str = "",  # noqa: A002 - the contract's name
     properties: Sequence[str] | None = None,
     view: View = "full",
     page_size: int = 1000,
     timeout: float | None = None,
+    **shaping: Unpack[Shaping],
 ) -> Unary[Page]:
     """All features within a distance of a probe, nearest first: pages are fetched as they are needed.
 
@@ -191,10 +215,12 @@ def iterate_radius(
         center,
         radius_meters,
         distance_model=distance_model,
+        filter=filter,
         properties=properties,
         view=view,
         page_size=page_size,
         timeout=timeout,
+        **shaping,
     )
 
 
@@ -203,14 +229,24 @@ def iterate_intersects(
     probe: Probe,
     *,
     predicate: Predicate = "intersects",
+    filter: str = "",  # noqa: A002 - the contract's name
     properties: Sequence[str] | None = None,
     view: View = "full",
     page_size: int = 1000,
     timeout: float | None = None,
+    **shaping: Unpack[Shaping],
 ) -> Unary[Page]:
     """All features that stand in a relation to a probe, in order of their keys; see `iterate_radius`."""
     return search_intersects(
-        layer, probe, predicate=predicate, properties=properties, view=view, page_size=page_size, timeout=timeout
+        layer,
+        probe,
+        predicate=predicate,
+        filter=filter,
+        properties=properties,
+        view=view,
+        page_size=page_size,
+        timeout=timeout,
+        **shaping,
     )
 
 
@@ -220,11 +256,12 @@ def count_radius(
     radius_meters: float,
     *,
     distance_model: DistanceModel = "spheroid",
+    filter: str = "",  # noqa: A002 - the contract's name
     estimated: bool = False,
     timeout: float | None = None,
 ) -> Unary[int]:
     """How many features lie within a distance of a probe; `estimated` asks the planner, which is instant."""
-    query = query_pb2.Query(radius=radius_query(layer, center, radius_meters, distance_model))
+    query = query_pb2.Query(radius=radius_query(layer, center, radius_meters, distance_model, filter))
     return _count(query, estimated, timeout)
 
 
@@ -233,12 +270,14 @@ def count_nearest(
     center: Probe,
     *,
     max_distance_meters: float | None = None,
+    within: Shape | None = None,
     distance_model: DistanceModel = "spheroid",
+    filter: str = "",  # noqa: A002 - the contract's name
     estimated: bool = False,
     timeout: float | None = None,
 ) -> Unary[int]:
     """How many features could be ranked: those within the distance, or all that have a geometry."""
-    query = query_pb2.Query(nearest=nearest_query(layer, center, max_distance_meters, distance_model))
+    query = query_pb2.Query(nearest=nearest_query(layer, center, max_distance_meters, distance_model, within, filter))
     return _count(query, estimated, timeout)
 
 
@@ -247,18 +286,24 @@ def count_intersects(
     probe: Probe,
     *,
     predicate: Predicate = "intersects",
+    filter: str = "",  # noqa: A002 - the contract's name
     estimated: bool = False,
     timeout: float | None = None,
 ) -> Unary[int]:
     """How many features stand in a relation to a probe."""
-    return _count(query_pb2.Query(intersects=intersects_query(layer, probe, predicate)), estimated, timeout)
+    return _count(query_pb2.Query(intersects=intersects_query(layer, probe, predicate, filter)), estimated, timeout)
 
 
 def count_features(
-    layer: str, *, bbox: BoundingBox | None = None, estimated: bool = False, timeout: float | None = None
+    layer: str,
+    *,
+    bbox: BoundingBox | None = None,
+    filter: str = "",  # noqa: A002 - the contract's name
+    estimated: bool = False,
+    timeout: float | None = None,
 ) -> Unary[int]:
     """How many features a layer has, or how many have a bounding box that meets `bbox`."""
-    return _count(query_pb2.Query(layer=layer_query(layer, bbox)), estimated, timeout)
+    return _count(query_pb2.Query(layer=layer_query(layer, bbox, filter)), estimated, timeout)
 
 
 def _count(query: query_pb2.Query, estimated: bool, timeout: float | None) -> Unary[int]:

@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 
 from google.type import latlng_pb2
 
@@ -22,29 +23,46 @@ class Box(NamedTuple):
     north: float
 
 
-# What a question can be asked about: (longitude, latitude); (west, south, east, north); WKB or EWKB; WKT or EWKT; or a
-# shapely geometry, whose SRID counts if it has one.
-Probe: TypeAlias = "tuple[float, float] | tuple[float, float, float, float] | bytes | str | shapely.Geometry"
+@dataclass(frozen=True, slots=True)
+class FeatureRef:
+    """A feature that is already in a layer, perhaps another one than is asked about: its geometry is the probe."""
 
-ACCEPTED = "(longitude, latitude), (west, south, east, north), WKB, WKT or a shapely geometry"
+    layer: str
+    id: str | int
+
+
+# WKB or EWKB; WKT or EWKT; or a shapely geometry, whose SRID counts if it has one.
+Shape: TypeAlias = Union[bytes, str, "shapely.Geometry"]
+# What a question can be asked about: (longitude, latitude); (west, south, east, north); a shape in any CRS; a feature.
+Probe: TypeAlias = tuple[float, float] | tuple[float, float, float, float] | Shape | FeatureRef
+
+ACCEPTED = "(longitude, latitude), (west, south, east, north), WKB, WKT, a shapely geometry or a FeatureRef"
 
 
 def probe_message(probe: Probe) -> geometry_pb2.Probe:
     match probe:
-        case bytes():
-            return geometry_pb2.Probe(geometry=geometry_pb2.Geometry(wkb=probe))
-        case str():
-            return geometry_pb2.Probe(geometry=geometry_pb2.Geometry(wkt=probe))
+        case bytes() | str():
+            return geometry_pb2.Probe(geometry=shape_message(probe))
         case [longitude, latitude]:
             return geometry_pb2.Probe(point=latlng_pb2.LatLng(longitude=longitude, latitude=latitude))
         case [_, _, _, _]:
             return geometry_pb2.Probe(bbox=box_message(probe))
+        case FeatureRef():
+            return geometry_pb2.Probe(feature=geometry_pb2.FeatureRef(layer=probe.layer, id=str(probe.id)))
+    return geometry_pb2.Probe(geometry=shape_message(probe, ACCEPTED))
+
+
+def shape_message(shape: Shape, accepted: str = "WKB, WKT or a shapely geometry") -> geometry_pb2.Geometry:
+    match shape:
+        case bytes():
+            return geometry_pb2.Geometry(wkb=shape)
+        case str():
+            return geometry_pb2.Geometry(wkt=shape)
     # Whoever has a shapely geometry has imported shapely.
     library: Any = sys.modules.get("shapely")
-    if library is None or not isinstance(probe, library.Geometry):
-        raise TypeError(f"a probe is {ACCEPTED}, not {probe!r:.100}")
-    srid = int(library.get_srid(probe)) or None
-    return geometry_pb2.Probe(geometry=geometry_pb2.Geometry(wkb=library.to_wkb(probe), srid=srid))
+    if library is None or not isinstance(shape, library.Geometry):
+        raise TypeError(f"what is asked about is {accepted}, not {shape!r:.100}")
+    return geometry_pb2.Geometry(wkb=library.to_wkb(shape), srid=int(library.get_srid(shape)) or None)
 
 
 def box_message(box: Sequence[float]) -> geometry_pb2.BoundingBox:

@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, Unpack
 
 from spatial.v1 import query_pb2
 from spatial_client._errors import InternalError
-from spatial_client._geometry import Probe, probe_message
-from spatial_client._queries import DistanceModel, Output, Predicate, View, enum
+from spatial_client._geometry import Probe, Shape, probe_message, shape_message
+from spatial_client._queries import DistanceModel, Output, Predicate, Shaping, View, enum
 from spatial_client._values import Match, match_of
 
 K = TypeVar("K")
@@ -107,9 +107,11 @@ def match_radius(
     *,
     limit: int = 10,
     distance_model: DistanceModel = "spheroid",
+    filter: str = "",  # noqa: A002 - the contract's name
     properties: Sequence[str] | None = None,
     view: View = "full",
     timeout: float | None = None,
+    **shaping: Unpack[Shaping],
 ) -> Question:
     """The features within a distance of each of many probes, nearest first: one `Match` a probe, in their order.
 
@@ -119,9 +121,12 @@ def match_radius(
     for each probe, at most 1,000.
     """
     query = query_pb2.RadiusQuery(
-        layer=layer, radius_meters=radius_meters, distance_model=enum("DISTANCE_MODEL", distance_model)
+        layer=layer,
+        radius_meters=radius_meters,
+        distance_model=enum("DISTANCE_MODEL", distance_model),
+        filter=filter,
     )
-    return _question(query_pb2.Query(radius=query), Output(properties, view), limit, timeout)
+    return _question(query_pb2.Query(radius=query), Output(properties, view, **shaping), limit, timeout)
 
 
 def match_nearest(
@@ -129,18 +134,23 @@ def match_nearest(
     *,
     limit: int = 1,
     max_distance_meters: float | None = None,
+    within: Shape | None = None,
     distance_model: DistanceModel = "spheroid",
+    filter: str = "",  # noqa: A002 - the contract's name
     properties: Sequence[str] | None = None,
     view: View = "full",
     timeout: float | None = None,
+    **shaping: Unpack[Shaping],
 ) -> Question:
-    """The features nearest to each of many probes, by true distance; see `match_radius`."""
+    """The features nearest to each of many probes, by true distance; see `match_radius` and `search_nearest`."""
     query = query_pb2.NearestQuery(
         layer=layer,
         max_distance_meters=max_distance_meters,
         distance_model=enum("DISTANCE_MODEL", distance_model),
+        within=None if within is None else shape_message(within),
+        filter=filter,
     )
-    return _question(query_pb2.Query(nearest=query), Output(properties, view), limit, timeout)
+    return _question(query_pb2.Query(nearest=query), Output(properties, view, **shaping), limit, timeout)
 
 
 def match_intersects(
@@ -148,13 +158,15 @@ def match_intersects(
     *,
     predicate: Predicate = "intersects",
     limit: int = 10,
+    filter: str = "",  # noqa: A002 - the contract's name
     properties: Sequence[str] | None = None,
     view: View = "full",
     timeout: float | None = None,
+    **shaping: Unpack[Shaping],
 ) -> Question:
     """The features that stand in a relation to each of many probes, in order of their keys; see `match_radius`."""
-    query = query_pb2.IntersectsQuery(layer=layer, predicate=enum("PREDICATE", predicate))
-    return _question(query_pb2.Query(intersects=query), Output(properties, view), limit, timeout)
+    query = query_pb2.IntersectsQuery(layer=layer, predicate=enum("PREDICATE", predicate), filter=filter)
+    return _question(query_pb2.Query(intersects=query), Output(properties, view, **shaping), limit, timeout)
 
 
 def _question(query: query_pb2.Query, output: Output, limit: int, timeout: float | None) -> Question:

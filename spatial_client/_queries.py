@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from spatial.v1 import query_pb2
-from spatial_client._geometry import Probe, box_message, probe_message
+from spatial_client._geometry import Probe, Shape, box_message, probe_message, shape_message
 
 Predicate: TypeAlias = Literal[
     "intersects", "within", "contains", "covers", "covered_by", "touches", "crosses", "overlaps", "equals"
@@ -15,17 +15,37 @@ View: TypeAlias = Literal["full", "none", "centroid", "bbox"]
 BoundingBox: TypeAlias = tuple[float, float, float, float]
 
 
+class Shaping(TypedDict, total=False):
+    """What answers do to geometries: the CRS that they are transformed to, by how much (in the layer's units) lines and
+    polygons may be simplified, and how many decimal digits of coordinates count."""
+
+    srid: int | None
+    simplify_tolerance: float | None
+    decimal_digits: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What of each feature an answer carries: these properties (None: all that are stored) and this much geometry."""
+    """What of each feature an answer carries: these properties (None: all that are stored; []: none), this much
+    geometry, and what is done to that: see `Shaping`."""
 
     properties: Sequence[str] | None = None
     view: View = "full"
+    srid: int | None = None
+    simplify_tolerance: float | None = None
+    decimal_digits: int | None = None
 
     def message(self) -> query_pb2.Output:
         if isinstance(self.properties, str):
             raise TypeError(f"properties are a list of names, not {self.properties!r}")
-        return query_pb2.Output(properties=self.properties, view=enum("GEOMETRY_VIEW", self.view))
+        return query_pb2.Output(
+            properties=self.properties,
+            no_properties=self.properties is not None and not self.properties,
+            view=enum("GEOMETRY_VIEW", self.view),
+            srid=self.srid,
+            simplify_tolerance=self.simplify_tolerance,
+            decimal_digits=self.decimal_digits,
+        )
 
 
 def enum(prefix: str, name: str) -> Any:
@@ -33,27 +53,41 @@ def enum(prefix: str, name: str) -> Any:
     return f"{prefix}_{name.upper()}"
 
 
-def radius_query(layer: str, center: Probe, radius_meters: float, model: DistanceModel) -> query_pb2.RadiusQuery:
+def radius_query(
+    layer: str, center: Probe, radius_meters: float, model: DistanceModel, filtered: str = ""
+) -> query_pb2.RadiusQuery:
     return query_pb2.RadiusQuery(
         layer=layer,
         center=probe_message(center),
         radius_meters=radius_meters,
         distance_model=enum("DISTANCE_MODEL", model),
+        filter=filtered,
     )
 
 
-def intersects_query(layer: str, probe: Probe, predicate: Predicate) -> query_pb2.IntersectsQuery:
-    return query_pb2.IntersectsQuery(layer=layer, probe=probe_message(probe), predicate=enum("PREDICATE", predicate))
+def intersects_query(layer: str, probe: Probe, predicate: Predicate, filtered: str = "") -> query_pb2.IntersectsQuery:
+    return query_pb2.IntersectsQuery(
+        layer=layer, probe=probe_message(probe), predicate=enum("PREDICATE", predicate), filter=filtered
+    )
 
 
-def nearest_query(layer: str, center: Probe, farthest: float | None, model: DistanceModel) -> query_pb2.NearestQuery:
+def nearest_query(
+    layer: str,
+    center: Probe,
+    farthest: float | None,
+    model: DistanceModel,
+    within: Shape | None = None,
+    filtered: str = "",
+) -> query_pb2.NearestQuery:
     return query_pb2.NearestQuery(
         layer=layer,
         center=probe_message(center),
         max_distance_meters=farthest,
         distance_model=enum("DISTANCE_MODEL", model),
+        within=None if within is None else shape_message(within),
+        filter=filtered,
     )
 
 
-def layer_query(layer: str, bbox: BoundingBox | None) -> query_pb2.LayerQuery:
-    return query_pb2.LayerQuery(layer=layer, bbox=None if bbox is None else box_message(bbox))
+def layer_query(layer: str, bbox: BoundingBox | None, filtered: str = "") -> query_pb2.LayerQuery:
+    return query_pb2.LayerQuery(layer=layer, bbox=None if bbox is None else box_message(bbox), filter=filtered)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, Unpack
 
 from spatial.v1 import query_pb2
 from spatial_client._attempts import Attempts, Retry, is_cut
@@ -15,6 +15,7 @@ from spatial_client._queries import (
     DistanceModel,
     Output,
     Predicate,
+    Shaping,
     View,
     enum,
     intersects_query,
@@ -55,6 +56,15 @@ class Streaming:
     request: Any
     timeout: float | None
 
+    @property
+    def resumable(self) -> bool:
+        """Whether such a stream can go on after a cut, if it is asked to."""
+        return "resume_token" in self.request.DESCRIPTOR.fields_by_name
+
+    @property
+    def resume_token(self) -> str:
+        return str(self.request.resume_token) if self.resumable else ""
+
 
 class Resumption(Generic[B]):
     """A stream over as many calls as it takes: what to ask next, and whether there is a next."""
@@ -66,20 +76,22 @@ class Resumption(Generic[B]):
         if decoder.layout is not None:
             self.request.layout = decoder.layout
         self._decode = decoder.decode
+        self._resumable = stream.resumable
         self._begun = False
         self._attempts = Attempts(retry, stream.timeout, self._passes)
 
     @property
     def token(self) -> str:
         """Where to go on after what was received."""
-        return str(self.request.resume_token)
+        return str(self.request.resume_token) if self._resumable else ""
 
     def remaining(self) -> float | None:
         return self._attempts.remaining()
 
     def received(self, batch: Any) -> B:
         decoded = self._decode(batch)
-        self.request.resume_token = batch.resume_token
+        if self._resumable:
+            self.request.resume_token = batch.resume_token
         self._begun = True
         self._attempts.progressed()
         return decoded
@@ -90,7 +102,7 @@ class Resumption(Generic[B]):
 
     def _passes(self, error: SpatialError) -> bool:
         # What has delivered nothing yet can begin anew.
-        return is_cut(error) and (self.request.resumable or not self._begun)
+        return is_cut(error) and (not self._begun or (self._resumable and self.request.resumable))
 
 
 def table_of(batches: "Iterable[pyarrow.RecordBatch]") -> "pyarrow.Table":
@@ -113,16 +125,18 @@ def stream_radius(
     radius_meters: float,
     *,
     distance_model: DistanceModel = "spheroid",
+    filter: str = "",  # noqa: A002 - the contract's name
     properties: Sequence[str] | None = None,
     view: View = "full",
     resumable: bool = False,
     resume_token: str = "",
     timeout: float | None = None,
+    **shaping: Unpack[Shaping],
 ) -> Streaming:
     """Every feature within a distance of a probe, as a stream; see `stream_features`."""
     request = query_pb2.StreamRadiusRequest(
-        query=radius_query(layer, center, radius_meters, distance_model),
-        output=Output(properties, view).message(),
+        query=radius_query(layer, center, radius_meters, distance_model, filter),
+        output=Output(properties, view, **shaping).message(),
         resumable=resumable or bool(resume_token),
         resume_token=resume_token,
     )
@@ -134,16 +148,18 @@ def stream_intersects(
     probe: Probe,
     *,
     predicate: Predicate = "intersects",
+    filter: str = "",  # noqa: A002 - the contract's name
     properties: Sequence[str] | None = None,
     view: View = "full",
     resumable: bool = False,
     resume_token: str = "",
     timeout: float | None = None,
+    **shaping: Unpack[Shaping],
 ) -> Streaming:
     """Every feature that stands in a relation to a probe, as a stream; see `stream_features`."""
     request = query_pb2.StreamIntersectsRequest(
-        query=intersects_query(layer, probe, predicate),
-        output=Output(properties, view).message(),
+        query=intersects_query(layer, probe, predicate, filter),
+        output=Output(properties, view, **shaping).message(),
         resumable=resumable or bool(resume_token),
         resume_token=resume_token,
     )
@@ -154,11 +170,13 @@ def stream_features(
     layer: str,
     *,
     bbox: BoundingBox | None = None,
+    filter: str = "",  # noqa: A002 - the contract's name
     properties: Sequence[str] | None = None,
     view: View = "full",
     resumable: bool = False,
     resume_token: str = "",
     timeout: float | None = None,
+    **shaping: Unpack[Shaping],
 ) -> Streaming:
     """Every feature of a layer, or every one whose bounding box meets `bbox`, as a stream.
 
@@ -172,8 +190,8 @@ def stream_features(
     `idle_timeout`.
     """
     request = query_pb2.StreamFeaturesRequest(
-        query=layer_query(layer, bbox),
-        output=Output(properties, view).message(),
+        query=layer_query(layer, bbox, filter),
+        output=Output(properties, view, **shaping).message(),
         resumable=resumable or bool(resume_token),
         resume_token=resume_token,
     )
@@ -187,6 +205,8 @@ def stream_join(
     predicate: Predicate | None = None,
     distance_meters: float | None = None,
     distance_model: DistanceModel = "spheroid",
+    left_filter: str = "",
+    right_filter: str = "",
     left: Output | None = None,
     right: Output | None = None,
     resumable: bool = False,
@@ -197,11 +217,14 @@ def stream_join(
 
     The condition is *left PREDICATE right* ("intersects" unless given), or that they are at most `distance_meters`
     apart. A pair has the two keys; `left` and `right` say what else is wanted of each feature: `Output()` is all.
+    `left_filter` and `right_filter` are CQL2 text over the properties of the one layer and of the other.
     Timeouts and resuming are as for `stream_features`.
     """
     if predicate is not None and distance_meters is not None:
         raise ValueError("a join has a predicate or a distance, not both")
-    query = query_pb2.JoinQuery(left_layer=left_layer, right_layer=right_layer)
+    query = query_pb2.JoinQuery(
+        left_layer=left_layer, right_layer=right_layer, left_filter=left_filter, right_filter=right_filter
+    )
     if distance_meters is not None:
         query.distance_meters = distance_meters
         query.distance_model = enum("DISTANCE_MODEL", distance_model)

@@ -125,7 +125,7 @@ class Property:
 
     name: str
     type: str
-    """"string", "integer", "number", "boolean", "timestamp" or "json"."""
+    """"string", "integer", "number", "boolean", "timestamp", "json" or "bytes"."""
     nullable: bool
     computed: bool
     """Computed for each answer, and served only when it is asked for by name."""
@@ -141,6 +141,14 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerProblem:
+    """What keeps a layer from being answered well, and the statement that mends it."""
+
+    message: str
+    statement: str
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """A set of features that can be asked about."""
 
@@ -153,6 +161,15 @@ class Layer:
     """The box of all geometries, as the database's statistics know it."""
     estimated_rows: int | None
     indexes: tuple[Index, ...]
+    source: str = ""
+    """The table or view that it is read from, as SQL."""
+    key: str = ""
+    """The column whose values are the ids."""
+    geometry_column: str = ""
+    geography: bool = False
+    """Whether that column is of type geography rather than geometry."""
+    problems: tuple[LayerProblem, ...] = ()
+    """What keeps it from being answered well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +217,11 @@ def layer_of(message: query_pb2.Layer) -> Layer:
         extent=Box(extent.west, extent.south, extent.east, extent.north) if message.HasField("extent") else None,
         estimated_rows=message.estimated_rows if message.HasField("estimated_rows") else None,
         indexes=tuple(Index(each.name, each.definition, each.valid) for each in message.indexes),
+        source=message.source,
+        key=message.key,
+        geometry_column=message.geometry_column,
+        geography=message.geography,
+        problems=tuple(LayerProblem(each.message, each.statement) for each in message.problems),
     )
 
 

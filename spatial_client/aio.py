@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, Ty
 
 from grpc import aio
 
-from spatial_client import _calls, _matching, _streams
+from spatial_client import _calls, _grids, _matching, _streams
 from spatial_client._aio_idle import messages
 from spatial_client._aio_matches import AsyncMatches, Probes
 from spatial_client._base import Client
@@ -18,6 +18,7 @@ from spatial_client._calls import Unary
 from spatial_client._channels import callables
 from spatial_client._columns import Columns
 from spatial_client._errors import error_of_call
+from spatial_client._grids import GridCell
 from spatial_client._matching import Question
 from spatial_client._methods import answer_of, described
 from spatial_client._optional import need
@@ -41,7 +42,7 @@ class AsyncStream(Generic[T]):
         self._client = client
         self._stream = stream
         self._decoder = decoder
-        self._resume_token = str(stream.request.resume_token)
+        self._resume_token = stream.resume_token
 
     @property
     def resume_token(self) -> str:
@@ -120,6 +121,13 @@ def pairs(call: Callable[P, Streaming]) -> "Callable[Concatenate[AsyncSpatialCli
     return described(method, call, AsyncStream[Pair])
 
 
+def cells(call: Callable[P, Streaming]) -> "Callable[Concatenate[AsyncSpatialClient, P], AsyncStream[GridCell]]":
+    def method(self: "AsyncSpatialClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncStream[GridCell]:
+        return AsyncStream(self, call(*args, **kwargs), _grids.CELLS)
+
+    return described(method, call, AsyncStream[GridCell])
+
+
 def matching(
     call: Callable[P, Question],
 ) -> "Callable[Concatenate[AsyncSpatialClient, Probes[K], P], AsyncGenerator[Match[K], None]]":
@@ -142,6 +150,7 @@ class AsyncSpatialClient(Client):
 
     is_serving = unary(_calls.is_serving)
     list_layers = unary(_calls.list_layers)
+    refresh_layers = unary(_calls.refresh_layers)
     get_layer = unary(_calls.get_layer)
     get_feature = unary(_calls.get_feature)
     get_features = unary(_calls.get_features)
@@ -158,6 +167,7 @@ class AsyncSpatialClient(Client):
     stream_intersects = features(_streams.stream_intersects)
     stream_features = features(_streams.stream_features)
     stream_join = pairs(_streams.stream_join)
+    aggregate_grid = cells(_grids.aggregate_grid)
     match_radius = matching(_matching.match_radius)
     match_nearest = matching(_matching.match_nearest)
     match_intersects = matching(_matching.match_intersects)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, Ty
 
 import grpc
 
-from spatial_client import _calls, _matching, _streams
+from spatial_client import _calls, _grids, _matching, _streams
 from spatial_client._base import Client
 from spatial_client._calls import Unary
 from spatial_client._channels import callables
 from spatial_client._columns import Columns
 from spatial_client._errors import error_of_call
 from spatial_client._geometry import Probe
+from spatial_client._grids import GridCell
 from spatial_client._idle import IdleLimit
 from spatial_client._matches import Matches
 from spatial_client._matching import Question
@@ -39,7 +40,7 @@ class Stream(Generic[T]):
         self._client = client
         self._stream = stream
         self._decoder = decoder
-        self._resume_token = str(stream.request.resume_token)
+        self._resume_token = stream.resume_token
 
     @property
     def resume_token(self) -> str:
@@ -111,6 +112,13 @@ def pairs(call: Callable[P, Streaming]) -> "Callable[Concatenate[SpatialClient, 
     return described(method, call, Stream[Pair])
 
 
+def cells(call: Callable[P, Streaming]) -> "Callable[Concatenate[SpatialClient, P], Stream[GridCell]]":
+    def method(self: "SpatialClient", /, *args: P.args, **kwargs: P.kwargs) -> Stream[GridCell]:
+        return Stream(self, call(*args, **kwargs), _grids.CELLS)
+
+    return described(method, call, Stream[GridCell])
+
+
 def matching(
     call: Callable[P, Question],
 ) -> "Callable[Concatenate[SpatialClient, Iterable[tuple[K, Probe]], P], Generator[Match[K], None, None]]":
@@ -137,6 +145,7 @@ class SpatialClient(Client):
 
     is_serving = unary(_calls.is_serving)
     list_layers = unary(_calls.list_layers)
+    refresh_layers = unary(_calls.refresh_layers)
     get_layer = unary(_calls.get_layer)
     get_feature = unary(_calls.get_feature)
     get_features = unary(_calls.get_features)
@@ -153,6 +162,7 @@ class SpatialClient(Client):
     stream_intersects = features(_streams.stream_intersects)
     stream_features = features(_streams.stream_features)
     stream_join = pairs(_streams.stream_join)
+    aggregate_grid = cells(_grids.aggregate_grid)
     match_radius = matching(_matching.match_radius)
     match_nearest = matching(_matching.match_nearest)
     match_intersects = matching(_matching.match_intersects)

@@ -15,6 +15,7 @@ import pytest
 
 from service import demo, migrations
 from service.embedded import EmbeddedPostgres, throw_away
+from tests import awkward
 
 ROOT = Path(__file__).parents[1]
 TOOL_FOLDERS = (ROOT / ".local/bin", ROOT / ".local/npm/node_modules/.bin")
@@ -74,6 +75,14 @@ def demo_database(postgres: EmbeddedPostgres, new_database: NewDatabase) -> Iter
     with new_database() as url:
         demo.load(url)
         _administrate(postgres, f"ALTER DATABASE {url.rpartition('/')[2]} SET default_transaction_read_only = on")
+        yield url
+
+
+@pytest.fixture(scope="session")
+def awkward_database(new_database: NewDatabase) -> Iterator[str]:
+    """Tables that this service did not make, for every test that only reads."""
+    with new_database(template="template1") as url:
+        awkward.make(url)
         yield url
 
 

@@ -23,7 +23,17 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
     """The options that every query has."""
     for option in (
         click.option("--format", "form", type=click.Choice(["table", "geojson"]), default="table", show_default=True),
+        click.option(
+            "--filter",
+            default="",
+            metavar="CQL2",
+            help="Only features of which this holds, e.g. \"kind = 'school' AND active\".",
+        ),
         click.option("--limit", default=20, show_default=True, help="Features at most."),
+        click.option("--digits", type=int, metavar="0-15", help="Decimal digits of coordinates."),
+        click.option("--simplify", type=float, metavar="UNITS", help="By how much shapes may be off, to be simpler."),
+        click.option("--srid", type=int, metavar="EPSG", help="The CRS to answer in; the layer's unless given."),
+        click.option("--feature", metavar="LAYER/ID", help="A feature of any layer, to ask about."),
         click.option(
             "--property", "properties", multiple=True, help="A property to show, again for more; all unless given."
         ),
@@ -40,11 +50,20 @@ def probe(command: Callable[..., None]) -> Callable[..., None]:
     """The options that say what is asked about; one of them must be given."""
     for option in (
         click.option("--at", metavar="LAT,LON", help="A point."),
-        click.option("--wkt", help="Any geometry, in EPSG:4326."),
+        click.option("--wkt", help="Any geometry, in EPSG:4326 unless it begins with SRID=…;"),
         click.option("--bbox", metavar="WEST,SOUTH,EAST,NORTH", help="A box; west > east crosses the antimeridian."),
     ):
         command = option(command)
     return command
+
+
+predicate = click.option(
+    "--predicate",
+    type=click.Choice([name.removeprefix("PREDICATE_").lower() for name in geometry_pb2.Predicate.keys()[1:]]),
+    default="intersects",
+    show_default=True,
+    help="Read as: feature PREDICATE probe.",
+)
 
 
 @query.command()
@@ -58,9 +77,9 @@ def radius(layer: str, at: str, wkt: str, bbox: str, radius: float, **options: A
     \b
     spatial query radius facilities --at 40.7128,-74.006 --radius 2000 --property name --property kind
     """
-    center = _probe(at, wkt, bbox)
+    center = probe_of(at, wkt, bbox, options["feature"])
     request = query_pb2.SearchRadiusRequest(
-        query=query_pb2.RadiusQuery(layer=layer, center=center, radius_meters=radius),
+        query=query_pb2.RadiusQuery(layer=layer, center=center, radius_meters=radius, filter=options["filter"]),
         output=_output(options),
         page_size=options["limit"],
     )
@@ -71,15 +90,24 @@ def radius(layer: str, at: str, wkt: str, bbox: str, radius: float, **options: A
 @click.argument("layer")
 @probe
 @click.option("--within", "farthest", type=float, help="Metres beyond which nothing is found.")
+@click.option("--inside", metavar="WKT", help="Only features that meet this polygon.")
 @common
-def nearest(layer: str, at: str, wkt: str, bbox: str, farthest: float | None, **options: Any) -> None:
+def nearest(
+    layer: str, at: str, wkt: str, bbox: str, farthest: float | None, inside: str | None, **options: Any
+) -> None:
     """The nearest features, by true distance.
 
     \b
     spatial query nearest zones --at 0,-30 --limit 5 --property name
     """
     request = query_pb2.SearchNearestRequest(
-        query=query_pb2.NearestQuery(layer=layer, center=_probe(at, wkt, bbox), max_distance_meters=farthest),
+        query=query_pb2.NearestQuery(
+            layer=layer,
+            center=probe_of(at, wkt, bbox, options["feature"]),
+            max_distance_meters=farthest,
+            within=None if inside is None else geometry_pb2.Geometry(wkt=inside),
+            filter=options["filter"],
+        ),
         output=_output(options),
         limit=options["limit"],
     )
@@ -89,13 +117,7 @@ def nearest(layer: str, at: str, wkt: str, bbox: str, farthest: float | None, **
 @query.command()
 @click.argument("layer")
 @probe
-@click.option(
-    "--predicate",
-    type=click.Choice([name.removeprefix("PREDICATE_").lower() for name in geometry_pb2.Predicate.keys()[1:]]),
-    default="intersects",
-    show_default=True,
-    help="Read as: feature PREDICATE probe.",
-)
+@predicate
 @common
 def intersects(layer: str, at: str, wkt: str, bbox: str, predicate: str, **options: Any) -> None:
     """Features that stand in a relation to a geometry, in order of their ids.
@@ -106,26 +128,31 @@ def intersects(layer: str, at: str, wkt: str, bbox: str, predicate: str, **optio
     """
     name = f"PREDICATE_{predicate.upper()}"
     request = query_pb2.SearchIntersectsRequest(
-        query=query_pb2.IntersectsQuery(layer=layer, probe=_probe(at, wkt, bbox), predicate=name),
+        query=query_pb2.IntersectsQuery(
+            layer=layer, probe=probe_of(at, wkt, bbox, options["feature"]), predicate=name, filter=options["filter"]
+        ),
         output=_output(options),
         page_size=options["limit"],
     )
     _run(options, lambda stub, timeout: stub.SearchIntersects(request, timeout=timeout))
 
 
-def _probe(at: str | None, wkt: str | None, bbox: str | None) -> geometry_pb2.Probe:
-    if sum(option is not None for option in (at, wkt, bbox)) != 1:
-        raise click.UsageError("say where: exactly one of --at, --wkt, --bbox")
+def probe_of(at: str | None, wkt: str | None, bbox: str | None, feature: str | None = None) -> geometry_pb2.Probe:
+    if sum(option is not None for option in (at, wkt, bbox, feature)) != 1:
+        raise click.UsageError("say where: exactly one of --at, --wkt, --bbox, --feature")
+    if feature is not None:
+        layer, _, key = feature.partition("/")
+        return geometry_pb2.Probe(feature=geometry_pb2.FeatureRef(layer=layer, id=key))
     if wkt is not None:
         return geometry_pb2.Probe(geometry=geometry_pb2.Geometry(wkt=wkt))
     if at is not None:
-        latitude, longitude = _numbers(at, 2, "--at")
+        latitude, longitude = numbers(at, 2, "--at")
         return geometry_pb2.Probe(point=LatLng(latitude=latitude, longitude=longitude))
-    west, south, east, north = _numbers(bbox or "", 4, "--bbox")
+    west, south, east, north = numbers(bbox or "", 4, "--bbox")
     return geometry_pb2.Probe(bbox=geometry_pb2.BoundingBox(west=west, south=south, east=east, north=north))
 
 
-def _numbers(text: str, count: int, option: str) -> list[float]:
+def numbers(text: str, count: int, option: str) -> list[float]:
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
@@ -139,7 +166,13 @@ def _output(options: dict[str, Any]) -> query_pb2.Output:
     encoding = geometry_pb2.GEOMETRY_ENCODING_WKT
     if options["form"] == "geojson":
         encoding = geometry_pb2.GEOMETRY_ENCODING_GEOJSON
-    return query_pb2.Output(properties=options["properties"], encoding=encoding)
+    return query_pb2.Output(
+        properties=options["properties"],
+        encoding=encoding,
+        srid=options["srid"],
+        simplify_tolerance=options["simplify"],
+        decimal_digits=options["digits"],
+    )
 
 
 def _run(options: dict[str, Any], ask: Callable[[Stub, float], Any]) -> None:

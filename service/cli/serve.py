@@ -16,6 +16,7 @@ from service import migrations
 from service.cli.settings import database_url, load
 from service.embedded import EmbeddedPostgres
 from service.observability import logs
+from service.reflected import ConfigurationError
 from service.server import CannotListen, Server, running_server
 from service.settings import Settings
 
@@ -53,7 +54,7 @@ def serve(directory: Path | None, demo: bool) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             try:
                 finished = runner.run(_serve(settings, url, welcome=demo))
-            except CannotListen as error:
+            except (CannotListen, ConfigurationError) as error:
                 raise click.ClickException(str(error)) from None
     sys.exit(0 if finished else 1)
 

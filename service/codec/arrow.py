@@ -28,6 +28,7 @@ _PROPERTIES = {
     PropertyType.NUMBER: pa.float64(),
     PropertyType.BOOLEAN: pa.bool_(),
     PropertyType.TIMESTAMP: pa.timestamp("us", tz="UTC"),
+    PropertyType.BYTES: pa.binary(),
     PropertyType.JSON: pa.utf8(),  # not Arrow's own extension: polars' functions on text refuse it
 }
 _WIRES = {Wire.INT64: pa.int64(), Wire.FLOAT64: pa.float64(), Wire.BOOL: pa.bool_(), Wire.BYTES: pa.binary()}
@@ -42,9 +43,10 @@ class ArrowWriter:
     def __init__(self, statement: Statement, layer: Layer, bound_to: bytes | None) -> None:
         self._wires = [column.field.wire for column in statement.columns]
         self._scanner = Scanner([column.field for column in statement.columns])
-        self._schema = schema(statement.columns, layer)
-        self._frame = Frame("arrow_ipc", layer.srid, bound_to)
-        self._plain_frame = Frame("arrow_ipc", layer.srid, None)
+        srid = statement.shape.output.srid or layer.srid
+        self._schema = schema(statement.columns, layer, srid)
+        self._frame = Frame("arrow_ipc", srid, bound_to)
+        self._plain_frame = Frame("arrow_ipc", srid, None)
 
     def batches(self, rows: bytes) -> Iterator[Batch]:
         """Of some whole rows as COPY sends them."""
@@ -131,17 +133,17 @@ def _timestamps(array: pa.Array, kind: pa.DataType) -> pa.Array:
     return _of_buffers(kind, known, moved)
 
 
-def schema(columns: Sequence[Column], layer: Layer) -> pa.Schema:
-    """Of a batch of these columns."""
+def schema(columns: Sequence[Column], layer: Layer, srid: int) -> pa.Schema:
+    """Of a batch of these columns, with geometry in `srid`."""
     properties = [column.property.name for column in columns if column.property]
-    return pa.schema([_field(column, layer, properties) for column in columns])
+    return pa.schema([_field(column, layer, srid, properties) for column in columns])
 
 
-def _field(column: Column, layer: Layer, properties: Sequence[str]) -> pa.Field:
+def _field(column: Column, layer: Layer, srid: int, properties: Sequence[str]) -> pa.Field:
     nullable = column.field.nullable
     if column.property is None:
         kind = pa.utf8() if column.kind == "key" and not layer.integer_key else _WIRES[column.field.wire]
-        metadata = _geoarrow(layer.srid) if column.kind == "geometry" else None
+        metadata = _geoarrow(srid) if column.kind == "geometry" else None
         return pa.field(_NAMES[column.kind], kind, nullable, metadata)
     kind = _PROPERTIES[column.property.type]
     # Infinity has no other place in Arrow than among the nulls.

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from service.catalog import Layer, PropertyType
 from service.codec import wire
-from service.codec.frames import FULL_BYTES, Frame
-from service.codec.scan import Buffer, Offsets, Scanned, Scanner, Values, gathered
+from service.codec.frames import FULL_BYTES, Bytes, Frame
+from service.codec.scan import Buffer, Offsets, Scanned, Scanner, Values, gathered, windows
 from service.db.columns import Column
 from service.db.copy import Wire
 from service.db.queries import Statement
@@ -21,7 +21,8 @@ from service.domain import Batch, Key
 from spatial.v1 import feature_pb2
 
 Integers = npt.NDArray[np.int64]
-Part = Callable[[Buffer, Values], bytes]
+# Parts are joined once, where the message is whole: each time costs as much as to read the rows from PostgreSQL.
+Part = Callable[[Buffer, Values], list[Bytes]]
 
 _EPOCHS_APART: Final = 946_684_800_000_000  # microseconds from 1970 to 2000
 _LARGEST, _SMALLEST = 2**63 - 1, -(2**63)
@@ -49,7 +50,7 @@ class ColumnsWriter:
         self._parts = [part(column) for column in statement.columns]
         self._key = [column.kind for column in statement.columns].index("key")
         self._integer_key = layer.integer_key
-        self._frame = Frame("columns", layer.srid, bound_to)
+        self._frame = Frame("columns", statement.shape.output.srid or layer.srid, bound_to)
 
     def batches(self, rows: bytes) -> Iterator[Batch]:
         scanned = self._scanner.scan(rows)
@@ -57,11 +58,10 @@ class ColumnsWriter:
         for some in scanned.slices(FULL_BYTES):
             count = some.stop - some.start
             last = self._last_key(scanned, some)
-            columns = [
-                write(scanned.buffer, values.of(some))
-                for write, values in zip(self._parts, scanned.fields, strict=True)
-            ]
-            yield Batch(self._frame.around(b"".join((_COUNT, wire.varint(count), *columns)), last), count)
+            content: list[Bytes] = [_COUNT, wire.varint(count)]
+            for write, values in zip(self._parts, scanned.fields, strict=True):
+                content += write(scanned.buffer, values.of(some))
+            yield Batch(self._frame.around_parts(content, last), count)
 
     def _last_key(self, scanned: Scanned, some: slice) -> Key:
         keys = scanned.fields[self._key].of(slice(some.stop - 1, some.stop))
@@ -77,44 +77,54 @@ def part(column: Column) -> Part:
     if column.kind == "geometry":
         return lambda buffer, values: _strings(_WKB, buffer, values)
     if column.kind == "distance":
-        return lambda buffer, values: wire.delimited(_DISTANCES, _packed_numbers(buffer, values))
+        return lambda buffer, values: _delimited(_DISTANCES, _packed_numbers(buffer, values))
     if column.field.wire is Wire.INT64:
-        return lambda buffer, values: wire.delimited(_INT64_IDS, _packed_integers(buffer, values))
+        return lambda buffer, values: _delimited(_INT64_IDS, _packed_integers(buffer, values))
     return lambda buffer, values: _strings(_STRING_IDS, buffer, values)
 
 
 def _property(column: Column) -> Part:
     assert column.property is not None
     name = wire.delimited(_NAME, column.property.name.encode())
+    nullable = column.field.nullable
     field, write = _LISTS[column.property.type]
     tag = wire.tag(_COLUMN[field].number, wire.LENGTH)
 
-    def properties(buffer: Buffer, values: Values) -> bytes:
-        null_rows = np.flatnonzero(values.lengths < 0)
-        nulls = wire.delimited(_NULL_ROWS, varints(null_rows)) if len(null_rows) else b""
-        return wire.delimited(_PROPERTIES, name + nulls + wire.delimited(tag, write(buffer, values)))
+    def properties(buffer: Buffer, values: Values) -> list[Bytes]:
+        nulls = _null_rows(values) if nullable else b""
+        return _delimited(_PROPERTIES, name, nulls, *_delimited(tag, *write(buffer, values)))
 
     return properties
 
 
-def _string_values(buffer: Buffer, values: Values) -> bytes:
+def _null_rows(values: Values) -> bytes:
+    rows = np.flatnonzero(values.lengths < 0)
+    return wire.delimited(_NULL_ROWS, varints(rows)) if len(rows) else b""
+
+
+def _delimited(tag: bytes, *content: Bytes) -> list[Bytes]:
+    """A field of variable length, in parts."""
+    return [tag + wire.varint(sum(map(len, content))), *content]
+
+
+def _string_values(buffer: Buffer, values: Values) -> list[Bytes]:
     return _strings(_VALUES, buffer, values)
 
 
-def _integer_values(buffer: Buffer, values: Values) -> bytes:
-    return wire.delimited(_VALUES, _packed_integers(buffer, values))
+def _integer_values(buffer: Buffer, values: Values) -> list[Bytes]:
+    return _delimited(_VALUES, _packed_integers(buffer, values))
 
 
-def _number_values(buffer: Buffer, values: Values) -> bytes:
-    return wire.delimited(_VALUES, _packed_numbers(buffer, values))
+def _number_values(buffer: Buffer, values: Values) -> list[Bytes]:
+    return _delimited(_VALUES, _packed_numbers(buffer, values))
 
 
-def _boolean_values(buffer: Buffer, values: Values) -> bytes:
-    return wire.delimited(_VALUES, np.where(values.lengths < 0, 0, buffer[values.starts]).astype(np.uint8).tobytes())
+def _boolean_values(buffer: Buffer, values: Values) -> list[Bytes]:
+    return _delimited(_VALUES, np.where(values.lengths < 0, 0, buffer[values.starts]).astype(np.uint8).tobytes())
 
 
-def _timestamp_values(buffer: Buffer, values: Values) -> bytes:
-    return wire.delimited(_VALUES, varints(since_1970(_integers(buffer, values))))
+def _timestamp_values(buffer: Buffer, values: Values) -> list[Bytes]:
+    return _delimited(_VALUES, varints(since_1970(_integers(buffer, values))))
 
 
 _LISTS: Final[dict[PropertyType, tuple[str, Part]]] = {
@@ -124,6 +134,7 @@ _LISTS: Final[dict[PropertyType, tuple[str, Part]]] = {
     PropertyType.BOOLEAN: ("booleans", _boolean_values),
     PropertyType.TIMESTAMP: ("timestamps", _timestamp_values),
     PropertyType.JSON: ("json", _string_values),
+    PropertyType.BYTES: ("bytes", _string_values),
 }
 
 
@@ -150,6 +161,11 @@ def varints(values: Integers) -> bytes:
     left = values.astype(np.uint64)
     width = max(1, -(-int(left.max(initial=0)).bit_length() // 7))
     parts = np.empty((len(left), width), np.uint8)
+    if left.min(initial=_LARGEST) >> np.uint64(7 * (width - 1)):  # keys that count up, mostly: all of this width
+        for place in range(width):
+            parts[:, place] = left >> np.uint64(7 * place)
+        parts[:, :-1] |= 0x80
+        return parts.tobytes()
     needed = np.ones((len(left), width), np.bool_)
     for place in range(width):
         parts[:, place] = left & 0x7F
@@ -159,39 +175,43 @@ def varints(values: Integers) -> bytes:
     return parts[needed].tobytes()
 
 
-def _strings(tag: bytes, buffer: Buffer, values: Values) -> bytes:
+def _strings(tag: bytes, buffer: Buffer, values: Values) -> list[Bytes]:
     """Each value behind the tag and its length; nothing for null."""
     longest = int(values.lengths.max(initial=0))
     if longest >= _ROOM:
         pairs = zip(values.starts.tolist(), values.ends.tolist(), strict=True)
-        return b"".join([wire.delimited(tag, buffer[start:end].tobytes()) for start, end in pairs])
+        return [wire.delimited(tag, buffer[start:end].tobytes()) for start, end in pairs]
     starts = _prefix(tag, buffer, values, longest)
     return _joined(buffer, starts, values.ends)
 
 
 def _prefix(tag: bytes, buffer: Buffer, values: Values, longest: int) -> Offsets:
-    """Writes the tags and lengths before the values, and says where they begin."""
+    """Writes the tags and lengths before the values, over the four bytes there, and says where they begin."""
     lengths = np.maximum(values.lengths, 0)
-    sizes = 1 + (lengths > 0x7F) + (lengths > 0x3FFF)
-    at = values.starts - sizes
-    buffer[at - 1] = tag[0]
-    for place in range(3 if longest > 0x3FFF else 2 if longest > 0x7F else 1):
-        longer = sizes > place
-        more = (sizes > place + 1) << 7
-        buffer[at[longer] + place] = ((lengths >> 7 * place) & 0x7F | more)[longer]
-    return at - 1
+    words, starts = tag[0] << 8 | lengths, values.starts - 2
+    if longest > 0x7F:
+        longer = lengths > 0x7F
+        words = np.where(longer, tag[0] << 16 | (lengths & 0x7F | 0x80) << 8 | lengths >> 7, words)
+        starts -= longer
+    if longest > 0x3FFF:
+        longer = lengths > 0x3FFF
+        most = tag[0] << 24 | (lengths & 0x7F | 0x80) << 16 | (lengths >> 7 & 0x7F | 0x80) << 8 | lengths >> 14
+        words = np.where(longer, most, words)
+        starts -= longer
+    windows(buffer, ">u4")[values.starts - 4] = words
+    return starts
 
 
-def _joined(buffer: Buffer, starts: Offsets, ends: Offsets) -> bytes:
+def _joined(buffer: Buffer, starts: Offsets, ends: Offsets) -> list[Bytes]:
     """The bytes from each start to its end, one after the other."""
     sizes = ends - starts
-    total = int(sizes.sum())
     if (sizes == sizes[0]).all():
-        return gathered(buffer, starts, f"V{sizes[0]}").tobytes()
+        return [gathered(buffer, starts, f"V{sizes[0]}").view(np.uint8).data]
+    total = int(sizes.sum())
     if total > _SHORT * len(starts):
         content = buffer.data
-        return b"".join([content[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)])
+        return [content[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
     before = np.cumsum(sizes) - sizes
     places = np.repeat((starts - before).astype(np.int32), sizes)
     places += np.arange(total, dtype=np.int32)
-    return buffer.take(places).tobytes()
+    return [buffer.take(places).data]

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 from service.catalog import Layer
 from service.codec import fields, tokens
 from service.codec.fields import at
+from service.codec.geometry import Stored
 from service.codec.questions import QuestionReader
 from service.domain import Argument, Encoding, Export, Layout, Output, Question, Result, Search, Shape
 from service.errors import InvalidArgument, Reason
@@ -24,31 +25,34 @@ class ExportReader:
     def __init__(self, questions: QuestionReader) -> None:
         self._questions = questions
 
-    def radius(self, request: query_pb2.StreamRadiusRequest) -> Export:
-        return self._export(request, self._questions.radius)
+    def radius(self, request: query_pb2.StreamRadiusRequest, stored: Stored | None = None) -> Export:
+        return self._export(request, self._questions.radius, stored)
 
-    def intersects(self, request: query_pb2.StreamIntersectsRequest) -> Export:
-        return self._export(request, self._questions.intersects)
+    def intersects(self, request: query_pb2.StreamIntersectsRequest, stored: Stored | None = None) -> Export:
+        return self._export(request, self._questions.intersects, stored)
 
-    def features(self, request: query_pb2.StreamFeaturesRequest) -> Export:
-        return self._export(request, self._questions.window)
+    def features(self, request: query_pb2.StreamFeaturesRequest, stored: Stored | None = None) -> Export:
+        return self._export(request, self._questions.window, stored)
 
-    def _export(self, request: FeatureStream, read: Callable[[Any], Question]) -> Export:
+    def _export(
+        self, request: FeatureStream, read: Callable[[Any, Stored | None], Question], stored: Stored | None
+    ) -> Export:
         query = fields.required(request, "query")
         with at("query"):
-            question = read(query)
-        layer = self._questions.layer(question.layer)
+            question = read(query, stored)
+        layer = self._questions.layer_of(question)
         layout = fields.enumerated(Layout, request.layout, Layout.ROWS, "layout")
-        output = fields.output(layer, request.output)
+        output = self._questions.output(layer, request.output)
         if layout is not Layout.ROWS and output.encoding is not Encoding.WKB:
             raise InvalidArgument(
                 Reason.UNSUPPORTED_ENCODING, f"{layout.name} carries geometry as WKB only", field="output.encoding"
             )
         bound_to, after = resumption(request, [layer])
-        return Export(_everything(question, output, after, ordered=bound_to is not None), layout, bound_to)
+        return Export(everything(question, output, after, ordered=bound_to is not None), layout, bound_to)
 
 
-def _everything(question: Question, output: Output, after: After, *, ordered: bool) -> Search:
+def everything(question: Question, output: Output, after: After = (), *, ordered: bool = False) -> Search:
+    """All that a question finds."""
     result = Result.ALL_BY_KEY if ordered else Result.ALL
     shape = Shape(
         question.kind,
@@ -59,6 +63,7 @@ def _everything(question: Question, output: Output, after: After, *, ordered: bo
         constant=True,
         result=result,
         filter=question.filter,
+        revision=question.revision,
     )
     return Search(shape, question.arguments + after, heavy=True)
 

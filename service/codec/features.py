@@ -105,7 +105,8 @@ class _Source:
 
 
 def _feature_source(statement: Statement, srid: int) -> _Source:
-    """Writes a feature from the values and lengths of a row, under the names that `row_reader` has for them."""
+    """Writes a feature from the values and lengths of a row, under the names that `row_reader` has for them. `srid` is
+    the layer's."""
     lines: list[str] = []
     source = _Source(dict(_SCOPE), lines)
     properties = _Source(source.scope, lines)
@@ -116,7 +117,8 @@ def _feature_source(statement: Statement, srid: int) -> _Source:
             source.pieces.append(f"write_distance({_DISTANCE_TAG}, {value_name(index)})")
             source.sizes.append(str(_DISTANCE_BYTES))
         elif column.kind == "geometry":
-            _write_geometry(source, index, column, statement.shape.output.encoding, srid)
+            output = statement.shape.output
+            _write_geometry(source, index, column, output.encoding, output.srid or srid)
         elif column.kind == "property":
             _write_property(properties, index, column)
     if properties.pieces:

@@ -6,11 +6,14 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from service.catalog import Layer
-from service.domain import DistanceModel, Encoding, Layout, Output, Predicate, View
+from service.codec.systems import KnownSystems
+from service.domain import DistanceModel, Encoding, GridShape, Layout, Output, Predicate, View
 from service.errors import InvalidArgument, Reason, SpatialError
 from spatial.v1 import query_pb2
 
-E = TypeVar("E", Predicate, DistanceModel, View, Encoding, Layout)
+MOST_DIGITS = 15  # that a double has
+
+E = TypeVar("E", Predicate, DistanceModel, View, Encoding, Layout, GridShape)
 
 
 class at:  # noqa: N801 - read as a statement: `with at("query"):`
@@ -66,8 +69,25 @@ def distance(number: float, most: float, field: str) -> float:
     return number
 
 
-def output(layer: Layer, message: query_pb2.Output, field: str = "output") -> Output:
-    """What of each feature is wanted; each property must exist, and is answered once."""
+def output(layer: Layer, message: query_pb2.Output, systems: KnownSystems, field: str = "output") -> Output:
+    """What of each feature is wanted, and how."""
+    return Output(
+        properties=_properties(layer, message, field),
+        view=enumerated(View, message.view, View.FULL, f"{field}.view"),
+        encoding=enumerated(Encoding, message.encoding, Encoding.WKB, f"{field}.encoding"),
+        srid=_srid(layer, message, systems, f"{field}.srid"),
+        simplify=_tolerance(message.simplify_tolerance, f"{field}.simplify_tolerance"),
+        digits=_digits(message, f"{field}.decimal_digits"),
+    )
+
+
+def _properties(layer: Layer, message: query_pb2.Output, field: str) -> tuple[str, ...] | None:
+    """Each must exist, and is answered once. None: all that are stored."""
+    if message.no_properties:
+        if message.properties:
+            problem = "properties are named, and none are wanted"
+            raise InvalidArgument(Reason.UNEXPECTED_FIELD, problem, field=f"{field}.properties")
+        return ()
     for index, name in enumerate(message.properties):
         if name not in layer.properties:
             raise InvalidArgument(
@@ -76,8 +96,41 @@ def output(layer: Layer, message: query_pb2.Output, field: str = "output") -> Ou
                 field=f"{field}.properties[{index}]",
                 metadata={"layer": layer.name},
             )
-    return Output(
-        properties=tuple(dict.fromkeys(message.properties)) or None,
-        view=enumerated(View, message.view, View.FULL, f"{field}.view"),
-        encoding=enumerated(Encoding, message.encoding, Encoding.WKB, f"{field}.encoding"),
-    )
+    return tuple(dict.fromkeys(message.properties)) or None
+
+
+def _srid(layer: Layer, message: query_pb2.Output, systems: KnownSystems, field: str) -> int | None:
+    """Of the answer; None where that is the layer's."""
+    if not message.HasField("srid"):
+        return None
+    if not layer.srid:
+        raise InvalidArgument(
+            Reason.SRID_MISMATCH,
+            f"layer {layer.name!r} has no CRS to transform from",
+            field=field,
+            metadata={"actual": str(message.srid), "expected": "0"},
+        )
+    if message.srid == layer.srid:
+        return None
+    systems.check(message.srid, field)
+    return message.srid
+
+
+def _tolerance(number: float, field: str) -> float:
+    if not (isfinite(number) and number >= 0):
+        problem = f"{field} must be a number from 0 on, and is {number:g}"
+        raise InvalidArgument(Reason.OUT_OF_RANGE, problem, field=field)
+    return number + 0.0  # -0.0 is 0
+
+
+def _digits(message: query_pb2.Output, field: str) -> int | None:
+    if not message.HasField("decimal_digits"):
+        return None
+    if not 0 <= message.decimal_digits <= MOST_DIGITS:
+        raise InvalidArgument(
+            Reason.OUT_OF_RANGE,
+            f"{field} must be from 0 to {MOST_DIGITS}, and is {message.decimal_digits}",
+            field=field,
+            metadata={"limit": str(MOST_DIGITS)},
+        )
+    return message.decimal_digits

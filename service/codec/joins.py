@@ -1,6 +1,7 @@
 """Joins: from the request to what is asked, and from the pairs that a COPY sends to the batches of the answer."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from struct import Struct
 from typing import Any
 
@@ -9,6 +10,7 @@ from service.codec import fields, wire
 from service.codec.exports import resumption
 from service.codec.fields import at
 from service.codec.frames import BATCH_BYTES
+from service.codec.geometry import Stored
 from service.codec.questions import QuestionReader, distance_model
 from service.codec.rows import geometry_encoder, property_encoder
 from service.codec.tokens import write_token
@@ -37,15 +39,36 @@ class JoinReader:
         self._questions = questions
         self._max_distance = max_distance
 
-    def join(self, request: query_pb2.StreamJoinRequest) -> Join:
+    def join(self, request: query_pb2.StreamJoinRequest, stored: Stored | None = None) -> Join:
+        """It asks about no probe: nothing is `stored`."""
         query = fields.required(request, "query")
         with at("query"):
-            left, right = self._layers(query)
-            condition, distance = self._condition(query, left)
-        outputs = _output(left, request, "left_output"), _output(right, request, "right_output")
+            asked = self.pairs(query)
+        left, right = (self._questions.layer(name) for name in (asked.shape.left, asked.shape.right))
         bound_to, after = resumption(request, [left, right])
-        shape = JoinShape(left.name, right.name, condition, *outputs, ordered=bound_to is not None, resumed=bool(after))
-        return Join(shape, distance + after, bound_to)
+        shape = replace(
+            asked.shape,
+            left_output=self._output(left, request, "left_output"),
+            right_output=self._output(right, request, "right_output"),
+            ordered=bound_to is not None,
+            resumed=bool(after),
+        )
+        return Join(shape, asked.arguments + after, bound_to)
+
+    def pairs(self, query: query_pb2.JoinQuery) -> Join:
+        """All that a query finds, answered with keys alone."""
+        left, right = self._layers(query)
+        condition, distance = self._condition(query, left)
+        shape = JoinShape(
+            left.name,
+            right.name,
+            condition,
+            left_filter=self._questions.filter(left, query.left_filter, "left_filter"),
+            right_filter=self._questions.filter(right, query.right_filter, "right_filter"),
+            left_revision=left.revision,
+            right_revision=right.revision,
+        )
+        return Join(shape, distance, None)
 
     def _layers(self, query: query_pb2.JoinQuery) -> tuple[Layer, Layer]:
         left = self._questions.layer(query.left_layer, "left_layer")
@@ -69,12 +92,11 @@ class JoinReader:
             )
         return fields.enumerated(Predicate, query.predicate, Predicate.INTERSECTS, "predicate"), ()
 
-
-def _output(layer: Layer, request: query_pb2.StreamJoinRequest, field: str) -> Output | None:
-    """What is wanted of the features of one side besides their keys; None: nothing."""
-    if not request.HasField(field):
-        return None
-    return fields.output(layer, getattr(request, field), field)
+    def _output(self, layer: Layer, request: query_pb2.StreamJoinRequest, field: str) -> Output | None:
+        """What is wanted of the features of one side besides their keys; None: nothing."""
+        if not request.HasField(field):
+            return None
+        return self._questions.output(layer, getattr(request, field), field)
 
 
 class JoinWriter:
@@ -157,7 +179,7 @@ def _feature(side: str, part: Part, names: list[str], scope: dict[str, Any]) -> 
         name = f"{side}_{len(names)}"
         names.append(name)
         if column.kind == "geometry":
-            scope[f"write_{name}"] = geometry_encoder(part.output.encoding, part.layer.srid)
+            scope[f"write_{name}"] = geometry_encoder(part.output.encoding, part.output.srid or part.layer.srid)
             parts.append(f"(b'' if {name} is None else write_{name}({name}))")
         else:
             scope[f"write_{name}"] = property_encoder(column)

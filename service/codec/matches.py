@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from service.catalog import Catalog
 from service.codec import fields, wire
 from service.codec.fields import at
 from service.codec.frames import BATCH_BYTES
+from service.codec.geometry import Stored
 from service.codec.questions import Inquiry, QuestionReader
 from service.codec.rows import FeatureWriter
 from service.db.batch import Answer
@@ -55,16 +55,17 @@ class Matching:
     shared: Shape
     constant: Shape
 
-    def read(self, index: int, message: query_pb2.MatchProbe) -> Probed:
-        """The probe at `index` in its message. What is refused is said of the path there."""
+    def read(self, index: int, message: query_pb2.MatchProbe, stored: Stored | SpatialError | None = None) -> Probed:
+        """The probe at `index` in its message; `stored` is what the database has for one that is a feature, or why it
+        has nothing. What is refused is said of the path there."""
         key = message.key.encode()
         try:
             with at(f"probes[{index}]"):
-                return self._read(key, message)
+                return self._read(key, message, stored)
         except SpatialError as error:
             return Probed(_cut(key), error)
 
-    def _read(self, key: bytes, message: query_pb2.MatchProbe) -> Probed:
+    def _read(self, key: bytes, message: query_pb2.MatchProbe, stored: Stored | SpatialError | None) -> Probed:
         if len(key) > KEY_BYTES:
             raise InvalidArgument(
                 Reason.OUT_OF_RANGE,
@@ -74,7 +75,9 @@ class Matching:
             )
         probe = fields.required(message, "probe")
         with at("probe"):
-            question = self.inquiry.about(probe)
+            if isinstance(stored, SpatialError):
+                raise stored.at("feature")
+            question = self.inquiry.about(probe, stored)
         shape = self.constant if question.big else self.shared
         alone = question.big or (question.heavy and not self.inquiry.heavy)
         return Probed(key, Search(shape, question.arguments, heavy=True), alone)
@@ -89,22 +92,34 @@ class MatchReader:
     """Reads the first message of a stream, and refuses that others speak of the question again."""
 
     def __init__(self, questions: QuestionReader) -> None:
+        self._questions = questions
         self._inquiries: Mapping[str, Callable[[Any], Inquiry]] = {
             "radius": questions.radius_inquiry,
             "nearest": questions.nearest_inquiry,
             "intersects": questions.intersects_inquiry,
         }
 
-    def first(self, request: query_pb2.MatchRequest) -> Matching:
+    def first(self, request: query_pb2.MatchRequest, stored: Stored | None = None) -> Matching:
+        """What is asked about all probes: nothing is `stored` for it."""
         query = fields.required(request, "query")
         with at("query"):
             inquiry = self._inquiry(query)
-        output = fields.output(inquiry.layer, request.output)
+        output = self._questions.output(inquiry.layer, request.output)
         limit = fields.size(request.limit, DEFAULT_LIMIT, MOST_FEATURES, "limit")
         # One more shows whether there are more.
         fetched = limit if inquiry.kind is Kind.NEAREST else limit + 1
         shared, constant = (
-            Shape(inquiry.kind, inquiry.layer.name, output, inquiry.variant, fetched, constant=constant)
+            Shape(
+                inquiry.kind,
+                inquiry.layer.name,
+                output,
+                inquiry.variant,
+                fetched,
+                constant=constant,
+                filter=inquiry.filter,
+                within=inquiry.within,
+                revision=inquiry.layer.revision,
+            )
             for constant in (False, True)
         )
         return Matching(inquiry, limit, shared, constant)
@@ -136,8 +151,8 @@ def _unexpected(field: str, why: str) -> InvalidArgument:
 class MatchWriter:
     """`status` makes the google.rpc.Status of an error."""
 
-    def __init__(self, catalog: Catalog, max_bytes: int, status: Callable[[SpatialError], Message]) -> None:
-        self._features = FeatureWriter({layer.name: layer.srid for layer in catalog})
+    def __init__(self, max_bytes: int, status: Callable[[SpatialError], Message]) -> None:
+        self._features = FeatureWriter()
         self._max_bytes = max_bytes
         self._status = status
 

@@ -1,15 +1,20 @@
 """From request messages to searches. What a caller can get wrong is said with the path of the field."""
 
+from collections.abc import Iterable
+
 from service.catalog import Layer
 from service.codec import fields, tokens
 from service.codec.fields import at
+from service.codec.geometry import Stored
 from service.codec.questions import QuestionReader
 from service.codec.tokens import fingerprint, read_token
+from service.db.batch import array_literal
 from service.domain import (
     Argument,
     Count,
     Key,
     Kind,
+    Output,
     Page,
     Question,
     Result,
@@ -27,7 +32,7 @@ HEAVY_ROWS = 250  # an answer of more may be slow to make
 
 
 class RequestReader:
-    """Reads the requests of SpatialService."""
+    """Reads the requests of SpatialService. `stored` is what the database has for a probe that is a feature."""
 
     def __init__(self, questions: QuestionReader) -> None:
         self._questions = questions
@@ -36,13 +41,13 @@ class RequestReader:
     def layer(self, request: query_pb2.GetLayerRequest) -> Layer:
         return self._questions.layer(request.name, "name")
 
-    def feature(self, request: query_pb2.GetFeatureRequest) -> Search:
+    def feature(self, request: query_pb2.GetFeatureRequest, stored: Stored | None = None) -> Search:
         layer = self._questions.layer(request.layer)
         with at("id"):
             key = layer.parse_key(request.id)
-        return _lookup(layer, request.output, [key])
+        return self._lookup(layer, request.output, [key])
 
-    def features(self, request: query_pb2.BatchGetFeaturesRequest) -> Search:
+    def features(self, request: query_pb2.BatchGetFeaturesRequest, stored: Stored | None = None) -> Search:
         layer = self._questions.layer(request.layer)
         if not request.ids:
             raise InvalidArgument(Reason.REQUIRED, "at least one id must be named", field="ids")
@@ -57,31 +62,31 @@ class RequestReader:
         for index, text in enumerate(request.ids):
             with at(f"ids[{index}]"):
                 keys.append(layer.parse_key(text))
-        return _lookup(layer, request.output, keys)
+        return self._lookup(layer, request.output, keys)
 
-    def radius(self, request: query_pb2.SearchRadiusRequest) -> Page:
+    def radius(self, request: query_pb2.SearchRadiusRequest, stored: Stored | None = None) -> Page:
         query = fields.required(request, "query")
         with at("query"):
-            question = self._questions.radius(query)
+            question = self._questions.radius(query, stored)
         return self._page(request, question, distances=1)
 
-    def intersects(self, request: query_pb2.SearchIntersectsRequest) -> Page:
+    def intersects(self, request: query_pb2.SearchIntersectsRequest, stored: Stored | None = None) -> Page:
         query = fields.required(request, "query")
         with at("query"):
-            question = self._questions.intersects(query)
+            question = self._questions.intersects(query, stored)
         return self._page(request, question)
 
-    def nearest(self, request: query_pb2.SearchNearestRequest) -> Search:
+    def nearest(self, request: query_pb2.SearchNearestRequest, stored: Stored | None = None) -> Search:
         query = fields.required(request, "query")
         with at("query"):
-            question = self._questions.nearest(query)
+            question = self._questions.nearest(query, stored)
         limit = fields.size(request.limit, DEFAULT_NEAREST, MOST_FEATURES, "limit")
         return self._search(question, request.output, limit)
 
-    def count(self, request: query_pb2.CountFeaturesRequest) -> Count:
+    def count(self, request: query_pb2.CountFeaturesRequest, stored: Stored | None = None) -> Count:
         query = fields.required(request, "query")
         with at("query"):
-            question = self._questions.any(query)
+            question = self._questions.any(query, stored)
         if request.mode not in query_pb2.CountFeaturesRequest.Mode.values():
             raise InvalidArgument(
                 Reason.UNKNOWN_ENUM_VALUE, f"{request.mode} is no mode that this server knows", field="mode"
@@ -94,9 +99,17 @@ class RequestReader:
             result=Result.COUNT,
             filter=question.filter,
             within=question.within,
+            revision=question.revision,
         )
         estimated = request.mode == query_pb2.CountFeaturesRequest.MODE_ESTIMATED
         return Count(Search(shape, question.arguments, heavy=True), estimated)
+
+    def _lookup(self, layer: Layer, output: query_pb2.Output, keys: list[Key]) -> Search:
+        return lookup(layer, self._questions.output(layer, output), keys)
+
+    def first_page(self, question: Question, output: query_pb2.Output) -> Search:
+        """A search for as much as a page has unless its size is said."""
+        return self._search(question, output, DEFAULT_PAGE + (question.kind is not Kind.NEAREST))
 
     def _page(
         self,
@@ -108,7 +121,7 @@ class RequestReader:
         most = fields.size(request.page_size, DEFAULT_PAGE, MOST_FEATURES, "page_size")
         after: tuple[Argument, ...] = ()
         if request.page_token:
-            keys = [self._questions.layer(question.layer)]
+            keys = [self._questions.layer_of(question)]
             after = read_token(tokens.Kind.PAGE, request.page_token, bound_to(request), keys, distances=distances)
         return Page(self._search(question, request.output, most + 1, after), most)
 
@@ -120,11 +133,11 @@ class RequestReader:
 
     def _shape(self, question: Question, output: query_pb2.Output, limit: int, resumed: bool) -> Shape:
         """The shape of an answer, kept: most calls ask like one before them, and reading an Output is not cheap."""
-        asked = (question.kind, question.layer, question.variant, question.big, question.filter, question.within)
-        key = (*asked, limit, resumed, output.SerializeToString())
+        asked = (question.kind, question.layer, question.revision, question.variant, question.big)
+        key = (*asked, question.filter, question.within, limit, resumed, output.SerializeToString())
         shape = self._shapes.get(key)
         if shape is None:
-            wanted = fields.output(self._questions.layer(question.layer), output)
+            wanted = self._questions.output(self._questions.layer_of(question), output)
             shape = Shape(
                 question.kind,
                 question.layer,
@@ -135,6 +148,7 @@ class RequestReader:
                 constant=question.big,
                 filter=question.filter,
                 within=question.within,
+                revision=question.revision,
             )
             if len(self._shapes) >= MOST_SHAPES:
                 self._shapes.clear()
@@ -147,7 +161,8 @@ def bound_to(request: query_pb2.SearchRadiusRequest | query_pb2.SearchIntersects
     return fingerprint(request, "page_size", "page_token")
 
 
-def _lookup(layer: Layer, output: query_pb2.Output, keys: list[Key]) -> Search:
-    shape = Shape(Kind.LOOKUP, layer.name, fields.output(layer, output))
-    listed = "{" + ",".join(map(str, dict.fromkeys(keys))) + "}"
-    return Search(shape, (listed,), heavy=len(keys) > HEAVY_ROWS)
+def lookup(layer: Layer, output: Output, keys: Iterable[Key]) -> Search:
+    """The features with these keys."""
+    shape = Shape(Kind.LOOKUP, layer.name, output, revision=layer.revision)
+    keys = dict.fromkeys(keys)
+    return Search(shape, (array_literal(keys),), heavy=len(keys) > HEAVY_ROWS)

@@ -9,6 +9,7 @@ from service.codec import wire
 from service.codec.tokens import write_token
 from service.db.batch import Answer
 from service.db.describe import Description
+from service.db.problems import problems_of
 from service.domain import Argument, Kind, Page
 from service.errors import NotFound, Reason, ResourceExhausted
 from spatial.v1 import geometry_pb2, query_pb2
@@ -106,6 +107,11 @@ def layer_message(layer: Layer, description: Description) -> query_pb2.Layer:
             query_pb2.Index(name=index.name, definition=index.definition, valid=index.valid)
             for index in description.indexes
         ],
+        source=description.source or layer.qualified_name,
+        key=str(layer.key.key),
+        geometry_column=layer.geometry_name,
+        geography=layer.is_geography,
+        problems=[query_pb2.LayerProblem(**problem._asdict()) for problem in problems_of(layer, description)],
     )
 
 

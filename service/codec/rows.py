@@ -1,7 +1,7 @@
 """Rows of features: for the answers to unary calls, and for the batches of streams."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from weakref import WeakKeyDictionary
 
@@ -19,8 +19,7 @@ __all__ = ["FeatureReader", "FeatureWriter", "RowsWriter", "geometry_encoder", "
 class FeatureReader:
     """Reads what a COPY sends for any statement. What it composes for one is kept as long as the statement is."""
 
-    def __init__(self, srids: Mapping[str, int]) -> None:
-        self._srids = srids
+    def __init__(self) -> None:
         self._readers: WeakKeyDictionary[Statement, Decoder] = WeakKeyDictionary()
 
     def __call__(self, statement: Statement) -> Decoder:
@@ -28,26 +27,23 @@ class FeatureReader:
         a message's first field. Of any other rows: their values."""
         if statement.shape.result is Result.COUNT:
             return statement.decode
-        read = self._readers.get(statement)
+        read = self._readers.get(statement.common)
         if read is None:
-            srid = self._srids[statement.shape.layer]
-            read = self._readers[statement] = feature_reader(statement, srid)
+            read = self._readers[statement.common] = feature_reader(statement, statement.layer.srid)
         return read
 
 
 class FeatureWriter:
     """Writes the rows of any statement; the encoder of each is kept as long as the statement is."""
 
-    def __init__(self, srids: Mapping[str, int]) -> None:
-        self._srids = srids
+    def __init__(self) -> None:
         self._encoders: WeakKeyDictionary[Statement, Callable[[Row], bytes]] = WeakKeyDictionary()
 
     def features(self, statement: Statement, rows: Iterable[Row]) -> list[bytes]:
         """The bytes of a Feature for each row."""
-        encode = self._encoders.get(statement)
+        encode = self._encoders.get(statement.common)
         if encode is None:
-            srid = self._srids[statement.shape.layer]
-            encode = self._encoders[statement] = feature_encoder(statement, srid)
+            encode = self._encoders[statement.common] = feature_encoder(statement, statement.layer.srid)
         return [encode(row) for row in rows]
 
 
@@ -56,7 +52,7 @@ class RowsWriter:
 
     def __init__(self, statement: Statement, layer: Layer, bound_to: bytes | None) -> None:
         self._read = feature_reader(statement, layer.srid)
-        self._frame = Frame("rows", layer.srid, bound_to)
+        self._frame = Frame("rows", statement.shape.output.srid or layer.srid, bound_to)
 
     def batches(self, rows: bytes) -> Iterator[Batch]:
         """The batches of some whole rows, perhaps none; the COPY's header before the first row and its trailer after

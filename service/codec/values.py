@@ -1,6 +1,7 @@
 """What a row's values are on the wire: geometries and properties, an encoder for each column."""
 
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from math import isfinite
@@ -84,4 +85,12 @@ def _timestamp(microseconds: int) -> bytes:
     return wire.string(moment.isoformat().replace("+00:00", "Z").encode())
 
 
-_VALUES: dict[PropertyType, Encoder] = {PropertyType.TIMESTAMP: _timestamp, PropertyType.JSON: wire.json_value}
+def _base64(content: bytes) -> bytes:
+    return wire.string(b64encode(content))
+
+
+_VALUES: dict[PropertyType, Encoder] = {
+    PropertyType.TIMESTAMP: _timestamp,
+    PropertyType.JSON: wire.json_value,
+    PropertyType.BYTES: _base64,
+}

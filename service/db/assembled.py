@@ -15,6 +15,7 @@ import pyarrow as pa
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 from sqlalchemy import ColumnClause, ColumnElement, Select, cast, column, func, literal_column, select
 from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.sql import visitors
 
 from service.catalog import Layer, PropertyType
 from service.db.arrays import assembly
@@ -38,7 +39,8 @@ Write = Callable[[Sequence[pa.Array]], Iterable[Batch]]
 
 def can_be_assembled(shape: Shape) -> bool:
     """Whether this is the shape of a whole layer in whatever order is fastest, with geometry as WKB."""
-    whole = shape.kind is Kind.ALL and shape.result is Result.ALL and not shape.resumed
+    # Of a filtered one an index may know where its few features are, while this reads every block.
+    whole = shape.kind is Kind.ALL and shape.result is Result.ALL and not shape.resumed and shape.filter is None
     return whole and shape.output.encoding is Encoding.WKB
 
 
@@ -46,7 +48,7 @@ class Assembled:
     """What `statement` answers with, assembled. Over one snapshot, every feature is in exactly one of the parts."""
 
     def __init__(self, statement: Statement, layer: Layer) -> None:
-        self._table = layer.qualified_name.replace("%%", "%")  # which it has as statements need it
+        self._table = layer.qualified_name
         self._assemblies = [assembly(column, _width(column, layer, statement.shape)) for column in statement.columns]
         self._decode = decoder([_INTEGER, *(_ASSEMBLED for each in self._assemblies for _ in each.aggregates)])
         self.copy = f"COPY ({self._sql(statement.columns, layer)}) TO STDOUT (FORMAT binary)"
@@ -84,11 +86,16 @@ class Assembled:
         )
 
 
-# Before version 14 PostgreSQL would read all of a table to find the rows of some blocks.
+# Before version 14 PostgreSQL would read all of a table to find the rows of some blocks; and whoever may read only some
+# columns may not see where rows are.
 _IS_TABLE = """
 SELECT relkind IN ('r', 'm') AND NOT relhassubclass AND current_setting('server_version_num')::int >= 140000
+       AND has_table_privilege(oid, 'SELECT')
   FROM pg_class WHERE oid = %(table)s::regclass
 """
+
+# They stand beside layers' tables, which may be called anything.
+_PLACES, _BLOCKS = "spatial_places", "spatial_blocks"
 
 # A relation's size is looked up after the snapshot was taken: there is no block that it sees beyond the last.
 _SQL = """
@@ -102,15 +109,15 @@ SELECT assembled.*
  CROSS JOIN generate_series(%(first)s::bigint, relation.blocks - 1, %(step)s::bigint) AS block
  CROSS JOIN LATERAL (
    SELECT format('(%%s,0)', block)::tid AS first, format('(%%s,65535)', block + {last})::tid AS last
- ) AS blocks
+ ) AS spatial_blocks
  CROSS JOIN LATERAL (
-   SELECT blocks.first, blocks.last WHERE NOT relation.toasted
+   SELECT spatial_blocks.first, spatial_blocks.last WHERE NOT relation.toasted
    UNION ALL
    SELECT min(portion.place), max(portion.place)
      FROM ({portions}) AS portion
     WHERE relation.toasted
     GROUP BY portion.number
- ) AS places
+ ) AS spatial_places
  CROSS JOIN LATERAL (
    SELECT count(*), {aggregates}
      FROM ({features}) AS feature
@@ -122,24 +129,22 @@ SELECT assembled.*
 def _features(columns: Sequence[Column], layer: Layer) -> str:
     """The rows of some places. OFFSET keeps what a column computes from being computed for each of its aggregates."""
     values = [_value(column).label(f"c{index}") for index, column in enumerate(columns, 1)]
-    return compiled(_at(layer, "places", select(*values)).offset(literal_column("0")))
+    return compiled(_at(layer, _PLACES, select(*values)).offset(literal_column("0")))
 
 
 def _portions(columns: Sequence[Column], layer: Layer) -> str:
     """The rows of some blocks, numbered by the portion that they are in. Their sizes as they are stored are known
     without reading what lies outside of the blocks."""
-    read = {layer.key, *(each.property.expression for each in columns if each.property)}
-    if any(each.kind == "geometry" for each in columns):
-        read.add(layer.geometry)
+    read = {layer.key, *(part for each in columns for part in visitors.iterate(each.expression))}
     sizes = [func.coalesce(func.pg_column_size(each), literal_column("0")) for each in layer.table.c if each in read]
     size = func.sum(reduce(add, sizes)).over(rows=(None, 0))
     number = size.op("/")(literal_column(str(PORTION_BYTES)))
-    return compiled(_at(layer, "blocks", select(_place(layer).label("place"), number.label("number"))))
+    return compiled(_at(layer, _BLOCKS, select(_place(layer).label("place"), number.label("number"))))
 
 
 def _at(layer: Layer, places: str, values: Select[Any]) -> Select[Any]:
     between = _place(layer).between(literal_column(f"{places}.first"), literal_column(f"{places}.last"))
-    return values.select_from(layer.table).where(between)
+    return values.select_from(layer.table).where(between, *(() if layer.identified is None else (layer.identified,)))
 
 
 def _place(layer: Layer) -> ColumnElement[object]:

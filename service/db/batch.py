@@ -1,7 +1,7 @@
 """What a lane is given to do: a batch of searches in one statement, or an errand."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,10 +63,7 @@ class Batch:
         return copied
 
     def _parameters(self) -> dict[str, Argument]:
-        if self.shape.constant:
-            return self.statement.parameters(self.calls[0].search.arguments)
-        columns = zip(*(call.search.arguments for call in self.calls), strict=True)
-        return self.statement.parameters([_array(values) for values in columns])
+        return parameters(self.statement, [call.search.arguments for call in self.calls])
 
     def answers(self, copied: Copied) -> list[Answer]:
         """Each call's own rows, told by the ordinal in front of them."""
@@ -91,6 +88,22 @@ class Errand:
         return self.work(cursor)
 
 
-def _array(values: Sequence[Argument]) -> str:
+def parameters(statement: Statement, searches: Sequence[Sequence[Argument]]) -> dict[str, Argument]:
+    """What to bind for the arguments of searches that share a statement; of one, where its probe is a constant."""
+    if statement.shape.constant:
+        return statement.parameters(searches[0])
+    return statement.parameters([array_literal(values) for values in zip(*searches, strict=True)])
+
+
+def array_literal(values: Iterable[Argument]) -> str:
     """An array literal; one is quoted as a whole, where a list would be quoted value by value."""
-    return "{" + ",".join("NULL" if value is None else f'"{value}"' for value in values) + "}"
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: Argument) -> str:
+    if value is None:
+        return "NULL"
+    text = str(value)
+    if "\\" in text or '"' in text:
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'

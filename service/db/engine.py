@@ -42,6 +42,9 @@ def session_settings(settings: Settings) -> dict[str, str]:
         # The workers of a parallel plan are cores that other calls want.
         "max_parallel_workers_per_gather": "0",
         "client_encoding": "UTF8",
+        # What travels as text is in ISO's form, whatever the database's own is.
+        "DateStyle": "ISO",
+        "IntervalStyle": "iso_8601",
         "TimeZone": "UTC",
     }
 
@@ -86,7 +89,7 @@ def control_engine(settings: Settings, url: str) -> Engine:
     return create_engine(
         database_url(url),
         pool_size=1,
-        max_overflow=1,
+        max_overflow=2,
         pool_pre_ping=True,
         isolation_level="AUTOCOMMIT",
         connect_args=_connect_args(settings, "control", {"statement_timeout": "2s"}),

@@ -1,6 +1,8 @@
-"""What the database's errors mean to the caller: by SQLSTATE, never by the text of a message."""
+"""What the database's errors mean to the caller: by SQLSTATE, and by the text of a message only where PostGIS gives one
+code to everything."""
 
 from collections.abc import Callable, Mapping
+from typing import TypeGuard
 
 import psycopg2
 from psycopg2 import errorcodes
@@ -10,6 +12,9 @@ from service.errors import (
     DeadlineExceeded,
     FailedPrecondition,
     InternalError,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
     Reason,
     ResourceExhausted,
     SpatialError,
@@ -33,9 +38,37 @@ def _timed_out() -> SpatialError:
     return DeadlineExceeded(Reason.STATEMENT_TIMEOUT, "the statement ran into the server's limit")
 
 
+def _not_allowed() -> SpatialError:
+    return PermissionDenied(Reason.NOT_ALLOWED, "the service's role in the database may not do this")
+
+
+def _changed() -> SpatialError:
+    return NotFound(
+        Reason.LAYER_NOT_FOUND,
+        "the layer's table is gone, or is not what it was when the layers were read: RefreshLayers reads them again",
+    )
+
+
 def _not_evaluated() -> SpatialError:
     return FailedPrecondition(
         Reason.TOPOLOGY_ERROR, "the database cannot evaluate this question: a geometry involved is unsound"
+    )
+
+
+def _not_transformed() -> SpatialError:
+    return FailedPrecondition(
+        Reason.TRANSFORM_FAILED, "coordinates cannot be transformed: they lie where the other CRS, or their own, ends"
+    )
+
+
+def _of_postgis(message: str) -> SpatialError:
+    """GEOS, PROJ and PostGIS itself complain under one code, in words that are not translated."""
+    return _not_transformed() if message.startswith(_TRANSFORMING) else _not_evaluated()
+
+
+def _too_large() -> SpatialError:
+    return InvalidArgument(
+        Reason.OUT_OF_RANGE, "a number that this question works out is beyond what the database can hold"
     )
 
 
@@ -45,6 +78,14 @@ def pool_exhausted(timeout: float) -> SpatialError:
     )
 
 
+_TRANSFORMING = (
+    "transform: ",
+    "ptarray_transform: ",
+    "could not form projection",
+    "could not parse proj string",
+    "Cannot find SRID",
+    "ST_Transform: ",
+)
 # By the whole code, else by its class (the first two characters).
 _MEANINGS: Mapping[str, Callable[[], SpatialError]] = {
     errorcodes.QUERY_CANCELED: _timed_out,
@@ -52,11 +93,23 @@ _MEANINGS: Mapping[str, Callable[[], SpatialError]] = {
     errorcodes.CRASH_SHUTDOWN: unavailable,
     errorcodes.CANNOT_CONNECT_NOW: unavailable,
     errorcodes.LOCK_NOT_AVAILABLE: _busy,
-    # PostGIS has no codes of its own: GEOS's complaints arrive under this one.
-    errorcodes.INTERNAL_ERROR: _not_evaluated,
+    errorcodes.NUMERIC_VALUE_OUT_OF_RANGE: _too_large,
+    errorcodes.DEADLOCK_DETECTED: _busy,
+    errorcodes.INSUFFICIENT_PRIVILEGE: _not_allowed,
+    errorcodes.UNDEFINED_TABLE: _changed,
+    errorcodes.UNDEFINED_COLUMN: _changed,
+    errorcodes.INVALID_SCHEMA_NAME: _changed,
     errorcodes.CLASS_CONNECTION_EXCEPTION: unavailable,
     errorcodes.CLASS_INSUFFICIENT_RESOURCES: _exhausted,
 }
+
+
+_REFUSALS = (Reason.PLAN_TOO_EXPENSIVE, Reason.SEQ_SCAN_REFUSED)
+
+
+def is_rejection(error: Exception) -> TypeGuard[SpatialError]:
+    """Whether a call was refused rather than failed: for want of room, or for its plan."""
+    return isinstance(error, ResourceExhausted) or (isinstance(error, SpatialError) and error.reason in _REFUSALS)
 
 
 def translated(error: Exception, *, connection_lost: bool = False) -> SpatialError:
@@ -71,6 +124,8 @@ def translated(error: Exception, *, connection_lost: bool = False) -> SpatialErr
 
 def _meaning(error: BaseException | None, connection_lost: bool) -> SpatialError:
     code = error.pgcode if isinstance(error, psycopg2.Error) else None
+    if isinstance(error, psycopg2.Error) and code == errorcodes.INTERNAL_ERROR:
+        return _of_postgis(error.diag.message_primary or "")
     if code:
         known = _MEANINGS.get(code) or _MEANINGS.get(code[:2])
         if known:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Float,
     FromClause,
     Select,
+    and_,
     bindparam,
     cast,
     false,
@@ -33,8 +34,10 @@ from sqlalchemy.sql.util import ClauseAdapter
 from service.catalog import Catalog, Layer
 from service.db.columns import Column, Expression, geometry_column, key_column, property_column
 from service.db.copy import Decoder, Field, Wire, decoder
+from service.db.filters import condition, named
+from service.db.plane import has_window, in_window, window
 from service.db.queries import PREDICATES, compiled
-from service.domain import Argument, DistanceModel, JoinShape, Output, Predicate, Side, View
+from service.domain import Argument, DistanceModel, Filter, JoinShape, Output, Predicate, Side, View
 
 _FLOAT = Float(53)
 
@@ -48,6 +51,7 @@ class Part:
     layer: Layer
     table: FromClause
     output: Output | None
+    filter: Filter | None = None
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -62,6 +66,26 @@ class Part:
     @property
     def values(self) -> list[Expression]:
         return [column.expression.label(f"value_{number}") for number, column in enumerate(self.columns, 1)]
+
+    @property
+    def alias(self) -> str:
+        """What the layer's table is called."""
+        return f"{self.side.value}_feature"
+
+    @property
+    def conditions(self) -> list[Expression]:
+        """What its features must meet by themselves."""
+        identified = [] if self.layer.identified is None else [self.layer.identified]
+        return identified if self.filter is None else [*identified, condition(self.layer, self.filter, self._prefix)]
+
+    @property
+    def constants(self) -> Mapping[str, Argument]:
+        """The values of its filter."""
+        return {} if self.filter is None else named(self.filter, self._prefix)
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.side.value}_filter"
 
     @property
     def after(self) -> str:
@@ -112,13 +136,17 @@ class JoinStatement:
 
     def bound(self, cursor: Cursor, arguments: Sequence[Argument]) -> bytes:
         """What to run: the COPY through the larger layer's index, with its arguments."""
-        given = dict(zip(self.arguments, arguments, strict=True))
-        return cursor.mogrify(self.copy(larger(cursor, self)), given)
+        return cursor.mogrify(self.copy(larger(cursor, self)), self.parameters(arguments))
+
+    def parameters(self, arguments: Sequence[Argument]) -> dict[str, Argument]:
+        """What to bind."""
+        return {**self.left.constants, **self.right.constants, **dict(zip(self.arguments, arguments, strict=True))}
 
 
 def join_statement(catalog: Catalog, shape: JoinShape) -> JoinStatement:
-    left = _part(Side.LEFT, catalog[shape.left], shape.left_output)
-    return JoinStatement(shape, left, _part(Side.RIGHT, catalog[shape.right], shape.right_output))
+    left = _part(Side.LEFT, catalog.at(shape.left, shape.left_revision), shape.left_output, shape.left_filter)
+    right = _part(Side.RIGHT, catalog.at(shape.right, shape.right_revision), shape.right_output, shape.right_filter)
+    return JoinStatement(shape, left, right)
 
 
 def larger(cursor: Cursor, statement: JoinStatement) -> Side:
@@ -136,13 +164,18 @@ def _rows(cursor: Cursor, layer: Layer) -> int:
     return int(row[0][0]["Plan"]["Plan Rows"])
 
 
-def _part(side: Side, layer: Layer, output: Output | None) -> Part:
+def _part(side: Side, layer: Layer, output: Output | None, asked: Filter | None) -> Part:
     table = layer.table.alias(f"{side.value}_feature")
     seen: Callable[[Any], Any] = ClauseAdapter(table).traverse
     properties = {name: replace(prop, expression=seen(prop.expression)) for name, prop in layer.properties.items()}
-    return Part(
-        side, replace(layer, key=seen(layer.key), geometry=seen(layer.geometry), properties=properties), table, output
+    aliased = replace(
+        layer,
+        key=seen(layer.key),
+        geometry=seen(layer.geometry),
+        geography_column=None if layer.geography_column is None else seen(layer.geography_column),
+        properties=properties,
     )
+    return Part(side, aliased, table, output, asked)
 
 
 def _at_once(statement: JoinStatement, outer: Part, inner: Part) -> Select[Any]:
@@ -153,7 +186,8 @@ def _at_once(statement: JoinStatement, outer: Part, inner: Part) -> Select[Any]:
     }
     (left_key, *left), (right_key, *right) = values[Side.LEFT], values[Side.RIGHT]
     distance = [found.c.distance] if statement.measured else []
-    return select(left_key, right_key, *distance, *left, *right).select_from(outer.table).join(found, true())
+    pairs = select(left_key, right_key, *distance, *left, *right).select_from(outer.table).join(found, true())
+    return pairs.where(*outer.conditions)
 
 
 def _in_order(statement: JoinStatement, outer: Part, inner: Part) -> Select[Any]:
@@ -162,6 +196,7 @@ def _in_order(statement: JoinStatement, outer: Part, inner: Part) -> Select[Any]
     left, right = keys[Side.LEFT].label("left_key"), keys[Side.RIGHT].label("right_key")
     distance = [found.c.distance] if statement.measured else []
     pairs = select(left, right, *distance).select_from(outer.table).join(found, true()).order_by(left, right)
+    pairs = pairs.where(*outer.conditions)
     if statement.shape.resumed and outer.side is Side.LEFT:
         pairs = pairs.where(outer.layer.key >= outer.last)
     return _looked_up(statement, pairs.subquery("pair"))
@@ -192,7 +227,7 @@ def _found(statement: JoinStatement, outer: Part, inner: Part, values: list[Expr
     """What the inner layer has for a feature of the outer one."""
     if statement.measured:
         values = [*values, _distance(statement).label("distance")]
-    found = select(*values).select_from(inner.table).where(_condition(statement, outer, inner))
+    found = select(*values).select_from(inner.table).where(_condition(statement, outer, inner), *inner.conditions)
     if statement.shape.resumed:
         left, right = statement.left, statement.right
         beyond = tuple_(left.layer.key, right.layer.key) > tuple_(left.last, right.last)
@@ -208,7 +243,8 @@ def _condition(statement: JoinStatement, outer: Part, inner: Part) -> Expression
         # Equality goes both ways, but in PostGIS an index serves its first argument alone.
         pair = (inner, outer) if condition is Predicate.EQUALS else (statement.left, statement.right)
         matches: Expression = getattr(func, PREDICATES[condition])(*(part.layer.geometry for part in pair))
-        return matches
+        windows = [window(outer.layer.geometry)] if has_window(inner.layer) else []
+        return and_(matches, *in_window(inner.layer, *windows))
     distance: Expression = cast(bindparam("distance"), _FLOAT)
     if condition is not DistanceModel.PLANAR:
         # In the index on the Earth, +180 and -180 degrees are a micrometre from each other.

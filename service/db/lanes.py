@@ -30,7 +30,8 @@ from service.db.cancel import Abandoned
 from service.db.canceller import Canceller
 from service.db.copy import Copied, CopyBuffer, Decoder
 from service.db.engine import BULK_POOL, Pool
-from service.db.errors import translated
+from service.db.errors import is_rejection, translated
+from service.db.guards import PlanGuards
 from service.db.lane import Job, Lane, Outcome
 from service.db.queries import Statement, Statements
 from service.domain import Search, Shape
@@ -84,6 +85,7 @@ class Lanes:
         settings: Settings,
         metrics: Metrics,
         reader: Callable[[Statement], Decoder] = attrgetter("decode"),
+        plans: PlanGuards | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._statements = statements
@@ -92,6 +94,7 @@ class Lanes:
         self._metrics = metrics
         self._canceller = canceller
         self._pool = pool
+        self._plans = plans if plans is not None and plans.active else None
         self._traffic: dict[Shape, Traffic] = {}
         self._queue: dict[Traffic, None] = {}  # the shapes with calls that wait, the longest first
         self._heavy_queue: deque[Call | Errand | Batch] = deque()
@@ -114,9 +117,10 @@ class Lanes:
         def tell(*what: Any) -> None:
             self._loop.call_soon_threadsafe(finished, *what)
 
+        performing = [_performing(CopyBuffer(budget), self._plans) for _ in range(count)]
         lanes = [
-            Lane(f"{name}-{number}", self._pool, self._metrics, _performing(CopyBuffer(budget)), following, tell)
-            for number in range(count)
+            Lane(f"{name}-{number}", self._pool, self._metrics, perform, following, tell)
+            for number, perform in enumerate(performing)
         ]
         for lane in lanes:
             lane.start()
@@ -361,7 +365,7 @@ class Lanes:
     def _refuse(self, batch: Batch, error: Exception) -> None:
         if isinstance(error, DeadlineExceeded):
             self._metrics.cancelled.labels("statement_timeout").inc()
-        if isinstance(error, ResourceExhausted):
+        if is_rejection(error):
             self._metrics.rejected.labels(error.reason.lower()).inc(len(batch.calls))
         for call in batch.calls:
             _fail(call.future, error)
@@ -372,9 +376,16 @@ class Lanes:
             self._canceller.cancel(batch.guard)
 
 
-def _performing(buffer: CopyBuffer) -> Callable[[Any, Cursor], Any]:
+def _performing(buffer: CopyBuffer, plans: PlanGuards | None) -> Callable[[Any, Cursor], Any]:
     """What a lane does with a job, on a buffer of its own."""
-    return lambda job, cursor: job.perform(cursor, buffer)
+    if plans is None:
+        return lambda job, cursor: job.perform(cursor, buffer)
+
+    def perform(job: Any, cursor: Cursor) -> Any:
+        plans.admit(job, cursor)
+        return job.perform(cursor, buffer)
+
+    return perform
 
 
 def _nothing(job: Job, outcome: Outcome) -> None:
@@ -407,8 +418,13 @@ def _shutting_down() -> SpatialError:
 
 
 def match_lanes(
-    pool: Pool, canceller: Canceller, statements: Statements, settings: Settings, metrics: Metrics
+    pool: Pool,
+    canceller: Canceller,
+    statements: Statements,
+    settings: Settings,
+    metrics: Metrics,
+    plans: PlanGuards | None = None,
 ) -> Lanes:
     """Lanes for matches alone: `match_connections` at a time, all of them heavy."""
     given = settings.model_copy(update={"lanes": 1, "heavy_lanes": settings.match_connections})
-    return Lanes(pool, canceller, statements, given, metrics)
+    return Lanes(pool, canceller, statements, given, metrics, plans=plans)

@@ -37,6 +37,8 @@ from service.catalog import Catalog, Layer
 from service.db.columns import Column, Expression, geometry_column, key_column, property_column
 from service.db.copy import Decoder, Field, Wire, decoder
 from service.db.filters import condition, named
+from service.db.places import place_columns
+from service.db.plane import has_window, in_window, window
 from service.domain import Argument, DistanceModel, Filter, Kind, Predicate, Result, Shape, View
 
 _DIALECT = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
@@ -52,6 +54,10 @@ _ARGUMENTS: Mapping[Kind, tuple[str, ...]] = {
     Kind.LOOKUP: ("keys",),
 }
 _WITHIN = ("within",)
+_IN_PLANE = (Kind.RADIUS, Kind.INTERSECTS, Kind.WINDOW)
+# They stand beside layers' tables, which may be called anything.
+_PROBE, _REACH = "spatial_probe", "spatial_reach"
+_WINDOWS = ("window", "other_window")  # what the index of a geography column is asked for
 _AFTER_KEY = ("after_key",)
 _AFTER_DISTANCE = ("after_distance", "after_key")
 _TYPES: Mapping[str, TypeEngine[Any]] = {
@@ -84,18 +90,32 @@ class Statement:
     sql: str
     arguments: tuple[str, ...]
     columns: tuple[Column, ...]
+    layer: Layer
     constants: Mapping[str, Argument] = field(default_factory=dict)
+    origin: "Statement | None" = None
+
+    @property
+    def common(self) -> "Statement":
+        """The statement that all those have in common which differ in nothing but a filter's values: what is made of
+        its columns serves for each of them."""
+        return self.origin or self
 
     def parameters(self, arguments: Sequence[Argument]) -> dict[str, Argument]:
         """What to bind, one value or array for each of the arguments."""
         return {**self.constants, **dict(zip(self.arguments, arguments, strict=True))}
 
-    def with_values(self, asked: Filter) -> "Statement":
-        """The same statement with a filter's values."""
-        known = copy(self)
-        object.__setattr__(known, "shape", replace(self.shape, filter=asked))
+    def with_values(self, shape: Shape, asked: Filter) -> "Statement":
+        """The same statement for a shape that differs in its filter's values."""
+        known = copy(self)  # with what is cached
+        object.__setattr__(known, "shape", shape)
         object.__setattr__(known, "constants", named(asked))
+        object.__setattr__(known, "origin", self)
         return known
+
+    @property
+    def srid(self) -> int:
+        """EPSG code of the geometries that it answers with."""
+        return self.shape.output.srid or self.layer.srid
 
     @cached_property
     def copy(self) -> str:
@@ -113,23 +133,31 @@ class Statements:
         self._catalog = catalog
         self._capacity = capacity
         self._known: dict[Shape, Statement] = {}
+        # Apart, or the values that callers ask about would drive out what they share.
+        self._valued: dict[Shape, Statement] = {}
 
     def __getitem__(self, shape: Shape) -> Statement:
-        statement = self._known.get(shape)
-        if statement is None:
+        known = self._valued if shape.filter is not None and shape.filter.values else self._known
+        statement = known.get(shape)
+        if statement is None or not self._is_current(statement):
             # Callers choose properties, so there is no end of shapes; the oldest goes, and is built again if needed.
-            if len(self._known) >= self._capacity:
-                self._known.pop(next(iter(self._known)), None)
-            statement = self._known[shape] = self._made(shape)
+            if len(known) >= self._capacity:
+                known.pop(next(iter(known)), None)
+            statement = known[shape] = self._made(shape)
         return statement
+
+    def _is_current(self, statement: Statement) -> bool:
+        """Whether the layer is still what the statement was made for. One made for a revision is about that alone."""
+        shape = statement.shape
+        return shape.revision == statement.layer.revision or self._catalog[shape.layer] is statement.layer
 
     def _made(self, shape: Shape) -> Statement:
         if shape.filter is None or not shape.filter.values:
-            return build(self._catalog[shape.layer], shape)
+            return build(self._catalog.at(shape.layer, shape.revision), shape)
         # Filters that differ in their values alone share what takes long to make.
         shared = self[replace(shape, filter=Filter(shape.filter.structure))]
         _ = shared.copy, shared.decode
-        return shared.with_values(shape.filter)
+        return shared.with_values(shape, shape.filter)
 
 
 def build(layer: Layer, shape: Shape) -> Statement:
@@ -140,9 +168,9 @@ def build(layer: Layer, shape: Shape) -> Statement:
     ordinal = Column("ordinal", probes.c.ordinal, Field(Wire.INT64, nullable=False))
     if shape.result.streams:  # about one probe, and the order of the search is that of the statement
         statement = select(*search.c).select_from(probes).join(search, true())
-        return Statement(shape, compiled(statement), names, columns)
+        return Statement(shape, compiled(statement), names, columns, layer)
     statement = select(ordinal.expression, *search.c).select_from(probes).join(search, true())
-    return Statement(shape, compiled(statement), names, (ordinal, *columns))
+    return Statement(shape, compiled(statement), names, (ordinal, *columns), layer)
 
 
 def _resuming(shape: Shape) -> tuple[str, ...]:
@@ -163,11 +191,11 @@ def _probes(layer: Layer, shape: Shape, names: tuple[str, ...]) -> FromClause:
     if shape.constant:
         given = {name: cast(bindparam(name), _type(layer, name)) for name in names}
         values = _arguments(layer, shape, given)
-        return select(cast(literal_column("1"), BigInteger).label("ordinal"), *values).subquery("probe")
+        return select(cast(literal_column("1"), BigInteger).label("ordinal"), *values).subquery(_PROBE)
     arrays = [cast(bindparam(name, type_=Text()), ARRAY(_type(layer, name))) for name in names]
     unnested = func.unnest(*arrays).table_valued(*names, with_ordinality="ordinal", name="given").render_derived()
     values = _arguments(layer, shape, {name: unnested.c[name] for name in names})
-    return select(unnested.c.ordinal, *values).cte("probe").prefix_with("MATERIALIZED")
+    return select(unnested.c.ordinal, *values).cte(_PROBE).prefix_with("MATERIALIZED")
 
 
 def _type(layer: Layer, name: str) -> TypeEngine[Any]:
@@ -178,6 +206,10 @@ def _arguments(layer: Layer, shape: Shape, given: Mapping[str, Expression]) -> l
     values: list[Expression] = [_argument(layer, shape, name, value).label(name) for name, value in given.items()]
     if shape.kind is Kind.NEAREST:
         values.append(_approach(layer, shape, given["geometry"]).label("approach"))
+    if has_window(layer) and shape.kind in _IN_PLANE and not _measures_on_earth(shape):
+        made = _made(layer, given["geometry"])
+        parts = _first_and_last(made) if shape.kind is Kind.WINDOW else (made,)
+        values += [window(part, given.get("radius")).label(name) for part, name in zip(parts, _WINDOWS, strict=False)]
     return values
 
 
@@ -219,7 +251,8 @@ def _measures_on_earth(shape: Shape) -> bool:
 
 
 def _radius(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
-    found = _select(layer, shape, probe, columns).where(_within(layer, shape, probe, _reach(shape, probe.c.radius)))
+    reached = _within(layer, shape, probe, _reach(shape, probe.c.radius))
+    found = _select(layer, shape, probe, columns).where(reached, *_windowed(layer, probe))
     if shape.resumed and _nearest_comes_first(shape):
         found = found.where(
             tuple_(_distance(layer, shape, probe), layer.key) > tuple_(probe.c.after_distance, probe.c.after_key)
@@ -251,7 +284,7 @@ def _nearest(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Colum
     # The margin covers the rounding of ST_DWithin and of the index at the border.
     farthest = func.max(candidates.c.distance) * literal_column("(1 + 1e-9)") + literal_column("1e-6")
     limit = func.least(farthest, probe.c.max_distance)
-    reach = select(limit.label("distance")).correlate(probe).lateral("reach")
+    reach = select(limit.label("distance")).correlate(probe).lateral(_REACH)
     found = _select(layer, shape, probe, columns).select_from(reach).join(layer.table, true())
     return _nearest_first(layer, shape, probe, found.where(_within(layer, shape, probe, reach.c.distance)))
 
@@ -259,16 +292,27 @@ def _nearest(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Colum
 def _intersects(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
     assert isinstance(shape.variant, Predicate)
     predicate = getattr(func, PREDICATES[shape.variant])
-    found = _select(layer, shape, probe, columns).where(predicate(layer.geometry, probe.c.geometry))
+    meets = predicate(layer.geometry, probe.c.geometry)
+    found = _select(layer, shape, probe, columns).where(meets, *_windowed(layer, probe))
     return _in_key_order(layer, shape, probe, found)
 
 
 def _window(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
     # Of two boxes, which is what a box across the antimeridian becomes, each counts and not the box around both.
-    first = func.ST_GeometryN(probe.c.geometry, literal_column("1"))
-    last = func.ST_GeometryN(probe.c.geometry, func.ST_NumGeometries(probe.c.geometry))
+    first, last = _first_and_last(probe.c.geometry)
     meets = layer.geometry.op("&&")(first) | layer.geometry.op("&&")(last)
-    return _in_key_order(layer, shape, probe, _select(layer, shape, probe, columns).where(meets))
+    found = _select(layer, shape, probe, columns).where(meets, *_windowed(layer, probe))
+    return _in_key_order(layer, shape, probe, found)
+
+
+def _first_and_last(geometry: Expression) -> tuple[Expression, Expression]:
+    first = func.ST_GeometryN(geometry, literal_column("1"))
+    return first, func.ST_GeometryN(geometry, func.ST_NumGeometries(geometry))
+
+
+def _windowed(layer: Layer, probe: FromClause) -> Sequence[Expression]:
+    """What a geography column's own index is asked, where it has anything to say about the plane."""
+    return in_window(layer, *(probe.c[name] for name in _WINDOWS if name in probe.c))
 
 
 def _all(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
@@ -297,6 +341,8 @@ def _select(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column
 def _conditions(layer: Layer, shape: Shape, probe: FromClause) -> list[Expression]:
     """What rows must meet whatever the search."""
     conditions = [] if shape.filter is None else [condition(layer, shape.filter)]
+    if layer.identified is not None:
+        conditions.append(layer.identified)
     return [*conditions, func.ST_Intersects(layer.geometry, probe.c.within)] if shape.within else conditions
 
 
@@ -309,14 +355,14 @@ def _nearest_first(layer: Layer, shape: Shape, probe: FromClause, found: Select[
 def _in_key_order(layer: Layer, shape: Shape, probe: FromClause, found: Select[Any]) -> Select[Any]:
     if shape.resumed:
         # In a shared statement the planner, which cannot see the key, would read the rest of the key's index for each
-        # page beside the spatial one; an expression is not in that index.
-        key = layer.key if shape.constant else layer.key + literal_column("0")
-        found = found.where(key > probe.c.after_key)
+        # page beside the spatial one. No index answers whether a comparison is true.
+        beyond = layer.key > probe.c.after_key
+        found = found.where(beyond if shape.constant else beyond.is_(true()))
     return _ordered(shape, probe, found, layer.key)
 
 
 def _ordered(shape: Shape, probe: FromClause, found: Select[Any], *order: Expression) -> Select[Any]:
-    if shape.result in (Result.COUNT, Result.ALL):
+    if shape.result in (Result.COUNT, Result.ALL, Result.PLACES):
         return found.correlate(probe)
     found = found.order_by(*(asc(expression) for expression in order)).correlate(probe)
     return found if shape.limit is None else found.limit(literal_column(str(shape.limit)))
@@ -344,6 +390,8 @@ def _spheroid(shape: Shape) -> tuple[Expression, ...]:
 def _columns(layer: Layer, shape: Shape, probe: FromClause) -> tuple[Column, ...]:
     if shape.result is Result.COUNT:
         return (Column("count", func.count(), Field(Wire.INT64, nullable=False)),)
+    if shape.result is Result.PLACES:
+        return place_columns(layer, shape.output)
     columns = [key_column(layer)]
     if shape.kind in (Kind.RADIUS, Kind.NEAREST):
         distance = _distance(layer, shape, probe)

@@ -5,10 +5,12 @@ from contextlib import contextmanager
 from threading import Condition
 from typing import NamedTuple
 
+from psycopg2 import errors
 from psycopg2.extensions import TRANSACTION_STATUS_INERROR, TRANSACTION_STATUS_INTRANS
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
 PATIENCE_SECONDS = 0.1
+_GONE = (errors.InvalidParameterValue, errors.UndefinedObject)  # PostgreSQL 17 has its own code for it
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -73,7 +75,11 @@ class Snapshot:
                 yield None
                 return
             with _transaction(cursor):
-                cursor.execute("SET TRANSACTION SNAPSHOT %s", (self._name,))
+                try:
+                    cursor.execute("SET TRANSACTION SNAPSHOT %s", (self._name,))
+                except _GONE:  # with the first's transaction, which waits for the others unless it fails
+                    yield None
+                    return
                 self._join()
                 joined = True
                 yield Part(number, self._come)

@@ -5,26 +5,26 @@ the session that the stream holds is affected, and it is one of the bulk pool's.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from io import BufferedWriter, RawIOBase
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
 from service.db.cancel import StatementGuard
 from service.db.canceller import Canceller
 from service.db.engine import Pool
+from service.db.errors import is_rejection
 from service.db.lane import Lane, Outcome
 from service.db.relay import Relay
 from service.domain import Batch, Layout
-from service.errors import Reason, ResourceExhausted
+from service.errors import Reason, ResourceExhausted, SpatialError
 from service.observability.metrics import Metrics
 
 CHUNK_BYTES = 256 * 1024  # of rows as PostgreSQL sends them, before they are laid out
-GRANULE_BYTES = 8 * 1024  # PostgreSQL sends no less at a time
+GRANULE_BYTES = 8 * 1024  # PostgreSQL sends no less at a time: so often is the clock looked at
 AHEAD_BYTES = 1024 * 1024  # that may wait for the reader
 FLUSH_SECONDS = 0.1  # rows that trickle in wait no longer for company
 CLOSE_SECONDS = 2.0
@@ -56,50 +56,42 @@ class CopyReading:
 
     def copy(self, cursor: Cursor, put: Put) -> Callable[[], None]:
         """Runs the COPY, and gives what puts the last of it: that may wait for the reader, and needs no transaction."""
-        sink = _Sink(self.batches, put)
-        # Gathers psycopg2's writes, one a row, in C. It never cuts a row in two.
-        gathered = BufferedWriter(sink, GRANULE_BYTES)
-        try:
-            cursor.copy_expert(self.statement(cursor), gathered)
-            sink.gathers_all = True
-            gathered.flush()
-        finally:
-            sink.done = True  # what the writer still holds when it goes is of no use to anybody
-        return sink.pass_on
+        rows: list[bytes] = []
+
+        def pass_on() -> None:
+            chunk = b"".join(rows)
+            rows.clear()
+            for batch in self.batches(chunk):
+                put(batch)
+
+        cursor.copy_expert(self.statement(cursor), _Sink(_gathering(rows, pass_on)))
+        return pass_on
 
 
-class _Sink(RawIOBase):
-    """Passes on the first rows at once, then a chunk at a time."""
+class _Sink:
+    """What psycopg2 writes to, a row at a time."""
 
-    def __init__(self, batches: Callable[[bytes], Iterable[Batch]], put: Put) -> None:
-        super().__init__()
-        self._batches = batches
-        self._put = put
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._due = 0.0
-        self.gathers_all = False
-        self.done = False
+    def __init__(self, taking: Generator[None, bytes]) -> None:
+        next(taking)
+        self.write = taking.send
 
-    def writable(self) -> bool:
-        return True
 
-    def write(self, rows: Any) -> int:
-        size = len(rows)
-        if not self.done:
-            self._parts.append(bytes(rows))
-            self._size += size
-            if not self.gathers_all and (self._size >= CHUNK_BYTES or perf_counter() >= self._due):
-                self.pass_on()
-        return size
-
-    def pass_on(self) -> None:
-        rows = b"".join(self._parts)
-        self._parts.clear()
-        self._size = 0
-        for batch in self._batches(rows):
-            self._put(batch)
-        self._due = perf_counter() + FLUSH_SECONDS
+def _gathering(rows: list[bytes], pass_on: Callable[[], None]) -> Generator[None, bytes]:
+    """Passes on the first rows at once, then a chunk at a time. A generator has at hand what a method would have to
+    look up for each row."""
+    size = 0
+    look = GRANULE_BYTES
+    due = 0.0
+    while True:
+        row = yield
+        rows.append(row)
+        size += len(row)
+        if size >= look:
+            if size >= CHUNK_BYTES or perf_counter() >= due:
+                pass_on()
+                size = 0
+                due = perf_counter() + FLUSH_SECONDS
+            look = size + GRANULE_BYTES
 
 
 class Streams:
@@ -159,8 +151,9 @@ class Streams:
                 features.inc(batch.features)
                 sent.inc(len(batch.message))
             ended = True
-        except ResourceExhausted as error:
-            self._metrics.rejected.labels(error.reason.lower()).inc()
+        except SpatialError as error:
+            if is_rejection(error):
+                self._metrics.rejected.labels(error.reason.lower()).inc()
             raise
         finally:
             relay.close()

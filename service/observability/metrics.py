@@ -36,11 +36,11 @@ class Metrics:
 
         self.query = seconds("spatial_query_seconds", "How long statements ran.", "query", "layer")
         self.cancelled = counter("spatial_statements_cancelled", "Statements ended early.", "cause")
-        self.rejected = counter("spatial_requests_rejected", "Calls refused for lack of room.", "reason")
+        self.rejected = counter("spatial_requests_rejected", "Calls refused: too many, or too dear.", "reason")
         # Series that exist from the start, so that their rates begin at 0.
         for cause in ("abandoned", "statement_timeout"):
             self.cancelled.labels(cause)
-        for reason in ("overloaded", "pool_exhausted", "too_many_streams"):
+        for reason in ("overloaded", "pool_exhausted", "too_many_streams", "plan_too_expensive", "seq_scan_refused"):
             self.rejected.labels(reason)
         self.batch_size = Histogram(
             "spatial_lane_batch_size", "Calls that shared a statement.", buckets=CALLS, registry=registry

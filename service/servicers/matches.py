@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple, TypeVar
 
+from service.codec.geometry import Stored
 from service.codec.matches import Matching, MatchReader, MatchWriter, Probed, ResponseBuilder
 from service.db.batch import Answer
 from service.db.lanes import Lanes
@@ -17,6 +18,7 @@ from service.domain import Search
 from service.errors import InternalError, SpatialError
 from service.interceptors.call import Context
 from service.servicers.pacing import Expectation, Intake, Pace
+from service.servicers.references import References
 from spatial.v1 import query_pb2
 
 T = TypeVar("T")
@@ -24,14 +26,19 @@ T = TypeVar("T")
 log = logging.getLogger("spatial.match")
 
 BIG_PROBE_BYTES = 64 * 1024
+FEATURES_AT_ONCE = 64  # that are looked up in a statement, to be probes
 
+Looked = Stored | SpatialError | None
 Answers = Sequence[Answer | SpatialError]
 
 
 class MatchServicer:
     """`lanes` are those of `db.lanes.match_lanes`; `statements` is how many of them one stream may keep busy."""
 
-    def __init__(self, lanes: Lanes, reader: MatchReader, writer: MatchWriter, statements: int) -> None:
+    def __init__(
+        self, references: References, lanes: Lanes, reader: MatchReader, writer: MatchWriter, statements: int
+    ) -> None:
+        self._references = references
         self._lanes = lanes
         self._reader = reader
         self._writer = writer
@@ -43,7 +50,8 @@ class MatchServicer:
         first = await anext(requests, None)
         if first is None:
             return
-        stream = _Stream(self._lanes, self._writer, self._reader.first(first), self._statements)
+        matching = await self._references.read(self._reader.first, first)
+        stream = _Stream(self._references, self._lanes, self._writer, matching, self._statements)
         try:
             stream.start(first, requests)
             async with aclosing(stream.responses()) as responses:
@@ -61,7 +69,10 @@ class _Chunk(NamedTuple):
 class _Stream:
     """One call: a task that reads, one that hands chunks to lanes, one for each chunk, and the caller's that writes."""
 
-    def __init__(self, lanes: Lanes, writer: MatchWriter, matching: Matching, statements: int) -> None:
+    def __init__(
+        self, references: References, lanes: Lanes, writer: MatchWriter, matching: Matching, statements: int
+    ) -> None:
+        self._references = references
         self._lanes = lanes
         self._writer = writer
         self._matching = matching
@@ -126,13 +137,33 @@ class _Stream:
             self._intake.end()
 
     async def _take_in(self, request: query_pb2.MatchRequest, pace: Pace) -> None:
-        read = self._matching.read
-        for index, probe in enumerate(request.probes):
-            if probe.ByteSize() < BIG_PROBE_BYTES:
-                await self._intake.put(read(index, probe))
-            else:
-                await self._intake.put(await asyncio.to_thread(read, index, probe))
-            await pace.breathe()
+        for start in range(0, len(request.probes), FEATURES_AT_ONCE):
+            some = request.probes[start : start + FEATURES_AT_ONCE]
+            for index, (probe, stored) in enumerate(zip(some, await self._looked_up(some), strict=True), start):
+                probed = await self._probed(index, probe, stored)
+                if isinstance(probed.asked, SpatialError) and await self._references.learned(probed.asked):
+                    probed = await self._probed(index, probe, stored)
+                await self._intake.put(probed)
+                await pace.breathe()
+
+    async def _looked_up(self, probes: Sequence[query_pb2.MatchProbe]) -> Sequence[Looked]:
+        """What the database has for those that are features."""
+        features = {
+            place: probe.probe.feature
+            for place, probe in enumerate(probes)
+            if probe.probe.WhichOneof("source") == "feature"
+        }
+        looked: list[Looked] = [None] * len(probes)
+        if features:
+            for place, found in zip(features, await self._references.stored(features.values()), strict=True):
+                looked[place] = found
+        return looked
+
+    async def _probed(self, index: int, probe: query_pb2.MatchProbe, stored: Looked) -> Probed:
+        size = len(stored.wkb) if isinstance(stored, Stored) else probe.ByteSize()
+        if size < BIG_PROBE_BYTES:
+            return self._matching.read(index, probe, stored)
+        return await asyncio.to_thread(self._matching.read, index, probe, stored)
 
     async def _dispatch(self) -> None:
         try:

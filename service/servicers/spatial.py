@@ -2,9 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar
-
-from google.protobuf.message import Message
 
 from service.catalog import Catalog
 from service.codec.requests import RequestReader, bound_to
@@ -13,20 +10,9 @@ from service.db.describe import describe, estimate
 from service.db.lanes import Lanes
 from service.db.queries import Statements
 from service.interceptors.call import Context
+from service.servicers.references import References
 from spatial.v1 import query_pb2
 from spatial.v1.query_pb2 import CountFeaturesRequest
-
-BIG_REQUEST_BYTES = 64 * 1024
-
-R = TypeVar("R", bound=Message)
-T = TypeVar("T")
-
-
-async def read(reader: Callable[[R], T], request: R) -> T:
-    """What `reader` makes of the request: elsewhere, if checking its geometry would hold up the event loop."""
-    if request.ByteSize() < BIG_REQUEST_BYTES:
-        return reader(request)
-    return await asyncio.to_thread(reader, request)
 
 
 class SpatialServicer:
@@ -36,22 +22,36 @@ class SpatialServicer:
 
     def __init__(
         self,
+        references: References,
         catalog: Catalog,
         statements: Statements,
         lanes: Lanes,
         requests: RequestReader,
         responses: ResponseWriter,
+        refresh: Callable[[], None],
     ) -> None:
+        """`refresh` brings the catalog up to date; it blocks."""
+        self._references = references
         self._catalog = catalog
         self._statements = statements
         self._lanes = lanes
         self._requests = requests
         self._responses = responses
+        self._refresh = refresh
 
     async def ListLayers(self, request: query_pb2.ListLayersRequest, context: Context) -> query_pb2.ListLayersResponse:
-        descriptions = await self._lanes.run(describe(self._catalog))
-        layers = [layer_message(*pair) for pair in zip(self._catalog, descriptions, strict=True)]
-        return query_pb2.ListLayersResponse(layers=layers)
+        return query_pb2.ListLayersResponse(layers=await self._described())
+
+    async def RefreshLayers(
+        self, request: query_pb2.RefreshLayersRequest, context: Context
+    ) -> query_pb2.RefreshLayersResponse:
+        await asyncio.to_thread(self._refresh)
+        return query_pb2.RefreshLayersResponse(layers=await self._described())
+
+    async def _described(self) -> list[query_pb2.Layer]:
+        layers = list(self._catalog)  # which may change meanwhile
+        descriptions = await self._lanes.run(describe(layers))
+        return [layer_message(*pair) for pair in zip(layers, descriptions, strict=True)]
 
     async def GetLayer(self, request: query_pb2.GetLayerRequest, context: Context) -> query_pb2.Layer:
         layer = self._requests.layer(request)
@@ -59,29 +59,29 @@ class SpatialServicer:
         return layer_message(layer, description)
 
     async def GetFeature(self, request: query_pb2.GetFeatureRequest, context: Context) -> bytes:
-        answer = await self._lanes.answer(self._requests.feature(request))
+        answer = await self._lanes.answer(await self._references.read(self._requests.feature, request))
         return self._responses.one(request.layer, request.id, answer)
 
     async def BatchGetFeatures(self, request: query_pb2.BatchGetFeaturesRequest, context: Context) -> bytes:
-        answer = await self._lanes.answer(self._requests.features(request))
+        answer = await self._lanes.answer(await self._references.read(self._requests.features, request))
         return self._responses.batch(request.ids, answer)
 
     async def SearchRadius(self, request: query_pb2.SearchRadiusRequest, context: Context) -> bytes:
-        page = await read(self._requests.radius, request)
+        page = await self._references.read(self._requests.radius, request)
         answer = await self._lanes.answer(page.search)
         return self._responses.page(page, answer, lambda: bound_to(request))
 
     async def SearchNearest(self, request: query_pb2.SearchNearestRequest, context: Context) -> bytes:
-        answer = await self._lanes.answer(await read(self._requests.nearest, request))
+        answer = await self._lanes.answer(await self._references.read(self._requests.nearest, request))
         return self._responses.all(answer)
 
     async def SearchIntersects(self, request: query_pb2.SearchIntersectsRequest, context: Context) -> bytes:
-        page = await read(self._requests.intersects, request)
+        page = await self._references.read(self._requests.intersects, request)
         answer = await self._lanes.answer(page.search)
         return self._responses.page(page, answer, lambda: bound_to(request))
 
     async def CountFeatures(self, request: CountFeaturesRequest, context: Context) -> query_pb2.CountFeaturesResponse:
-        count = await read(self._requests.count, request)
+        count = await self._references.read(self._requests.count, request)
         if count.estimated:
             statement = self._statements[count.search.shape]
             rows = await self._lanes.run(estimate(statement, count.search.arguments))

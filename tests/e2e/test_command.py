@@ -21,11 +21,18 @@ HELP = {
     ("migrate",): "--to",
     ("config",): "--explain",
     ("health",): "liveness",
+    ("doctor",): "spatial doctor --json",
     ("export",): "spatial export zones zones.gpkg",
     ("query",): "spatial query radius --help",
     ("query", "radius"): "spatial query radius facilities --at",
     ("query", "nearest"): "spatial query nearest zones --at",
     ("query", "intersects"): "--predicate contains",
+    ("explain",): "spatial explain radius facilities --at",
+    ("explain", "radius"): "spatial explain radius facilities --at",
+    ("explain", "nearest"): "spatial explain nearest zones --at",
+    ("explain", "intersects"): "spatial explain intersects parcels --bbox",
+    ("explain", "layer"): "spatial explain layer zones --bbox",
+    ("explain", "join"): "spatial explain join districts facilities",
 }
 AT = ("--at", "40.7128,-74.006")
 
@@ -226,3 +233,49 @@ def test_health_of_a_service_that_is_not_there_is_2(demo_server: Served) -> None
     shown = spatial("health", "--address", demo_server.address, "--service", "spatial.v1.Nothing")
     assert shown.returncode == 2
     assert "NOT_FOUND" in shown.stderr
+
+
+EXPLAINED = {
+    ("radius", "facilities", *AT, "--radius", "2000"): "indexes: ix_facilities_location_geography_gist",
+    ("radius", "facilities", *AT, "--radius", "2000", "--stream"): "indexes: ix_facilities_location_geography_gist",
+    ("nearest", "facilities", *AT, "--within", "5000"): "indexes: ix_facilities_location_geography_gist",
+    ("intersects", "facilities", "--bbox", "-74.1,40.6,-73.9,40.8"): "indexes: ix_facilities_location_gist",
+    ("layer", "facilities"): "read from end to end: public.facilities",
+    ("layer", "facilities", "--bbox", "-74.1,40.6,-73.9,40.8"): "indexes: ix_facilities_location_gist",
+    ("join", "zones", "facilities", "--predicate", "contains"): "indexes: ix_facilities_location_gist",
+    ("join", "zones", "facilities", "--distance", "10"): "indexes: ix_facilities_location_geography_gist",
+}
+
+
+@pytest.mark.parametrize(("words", "line"), EXPLAINED.items(), ids=lambda words: " ".join(words))
+def test_explain_prints_the_plan_and_what_it_uses(demo_server: Served, words: tuple[str, ...], line: str) -> None:
+    shown = spatial("explain", *words, target=demo_server.address)
+
+    assert shown.returncode == 0, shown.stderr
+    assert "(cost=" in shown.stdout.splitlines()[0]
+    assert "actual time" not in shown.stdout
+    assert line in shown.stdout.splitlines()
+
+
+def test_explain_measures_if_asked_to(demo_server: Served) -> None:
+    shown = spatial("explain", "nearest", "zones", *AT, "--analyze", target=demo_server.address)
+    assert "actual time" in shown.stdout.splitlines()[0]
+
+
+def test_explain_prints_json_alone(demo_server: Served) -> None:
+    shown = spatial("explain", "layer", "zones", "--property", "name", "--json", target=demo_server.address)
+    (plan,) = json.loads(shown.stdout)
+    assert plan["Plan"]["Relation Name"] == "zones"
+
+
+def test_explain_of_a_layer_that_is_not_there_fails(demo_server: Served) -> None:
+    shown = spatial("explain", "layer", "rivers", target=demo_server.address)
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert shown.stderr == "Error: NOT_FOUND: query.layer.layer: no layer is called 'rivers'\n"
+
+
+def test_explain_says_what_would_be_refused(demo_database: str) -> None:
+    with serving(demo_database, max_plan_cost=10) as served:
+        shown = spatial("explain", "layer", "zones", target=served.address)
+    (refused,) = [line for line in shown.stdout.splitlines() if line.startswith("refused: ")]
+    assert "this server runs none above 10" in refused

@@ -47,6 +47,7 @@ def test_list_names_every_service(grpcurl: Grpcurl) -> None:
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
+        "spatial.v1.AdminService",
         "spatial.v1.SpatialService",
     ]
 
@@ -56,6 +57,7 @@ def test_list_names_every_method(grpcurl: Grpcurl) -> None:
     assert methods == [
         f"spatial.v1.SpatialService.{name}"
         for name in (
+            "AggregateGrid",
             "BatchGetFeatures",
             "CountFeatures",
             "GetFeature",
@@ -150,6 +152,15 @@ def test_a_stream_of_rows_with_wkt(grpcurl: Grpcurl) -> None:
     assert [int(feature["id"]) for feature in features] == sorted(int(feature["id"]) for feature in features)
     rest = grpcurl("spatial.v1.SpatialService/StreamFeatures", data=request | {"resume_token": batch["resume_token"]})
     assert (rest.returncode, rest.stdout) == (0, "")
+
+
+def test_a_plan_is_explained(grpcurl: Grpcurl) -> None:
+    request = {"query": {"radius": {"layer": "facilities", "center": MANHATTAN, "radius_meters": 2000}}}
+    explained = answer(grpcurl("spatial.v1.AdminService/Explain", data=request))
+    assert explained["indexes"] == ["ix_facilities_location_geography_gist"]
+    assert "ix_facilities_location_geography_gist on facilities" in explained["text"]
+    assert "sequential_scans" not in explained
+    assert json.loads(explained["json"])[0]["Plan"]["Total Cost"] == explained["total_cost"]
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])

@@ -12,7 +12,16 @@ from tests.consoles import Step, steps
 from tests.processes import ROOT, SPATIAL, environment
 from tests.servers import Served
 
-DOCUMENTS = ("README.md", "docs/bulk.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/bulk.md",
+    "docs/plans.md",
+    "docs/grid.md",
+    "docs/filters.md",
+    "docs/doctor.md",
+    "docs/layers.md",
+    "docs/output.md",
+)
 # Answers to probes come in as many messages as the moment has it.
 ANOTHER_MESSAGE = re.compile(r' {4}}\n  ]\n}\n{\n  "matches": \[\n')
 ADDRESSES = ("localhost:50051", "127.0.0.1:50051")

@@ -18,9 +18,9 @@ from sqlalchemy.types import TypeEngine
 
 from service.catalog import Catalog, Layer, Property, PropertyType, shipped_layers
 from service.codec.joins import JoinWriter
-from service.db.describe import plan_nodes
 from service.db.engine import session_settings
 from service.db.joins import join_statement, larger
+from service.db.plans import plan_nodes
 from service.domain import Argument, DistanceModel, JoinShape, Key, Output, Predicate, Side, View
 from service.settings import Settings
 from spatial.v1 import query_pb2

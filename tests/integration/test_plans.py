@@ -16,34 +16,15 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatev
 from service.catalog import Catalog, shipped_layers
 from service.codec.geometry import GeometryLimits, ProbeReader
 from service.db.batch import Batch, Call
-from service.db.describe import plan_nodes
 from service.db.engine import session_settings
+from service.db.grid import GridStatement
+from service.db.plans import plan_nodes
 from service.db.queries import Statements
-from service.domain import Argument, DistanceModel, Kind, Output, Predicate, Result, Search, Shape
+from service.domain import Argument, DistanceModel, Grid, GridShape, Kind, Output, Predicate, Result, Search, Shape
 from service.settings import Settings
+from tests.plans import COLUMNS, FILL, gist
 from tests.searches import box, point, shape
 
-ROWS = 20_000
-FILL = f"""
-SELECT setseed(0.5);
-CREATE TEMP TABLE place AS
-    SELECT n, x, y, ST_MakeEnvelope(x, y, x + 0.02, y + 0.02, 4326) AS boundary
-      FROM (SELECT n, random() * 350 - 175 AS x, random() * 160 - 80 AS y FROM generate_series(1, {ROWS}) n) AS place;
-INSERT INTO facilities (name, kind, location)
-    SELECT 'Facility ' || n, 'test', ST_SetSRID(ST_MakePoint(x, y), 4326) FROM place;
-INSERT INTO zones (code, name, category, boundary) SELECT 'Z' || n, 'Zone ' || n, 'test', ST_Multi(boundary) FROM place;
-INSERT INTO districts (name, boundary) SELECT 'District ' || n, ST_Multi(boundary) FROM place;
-INSERT INTO parcels (number, name, land_use, district_id, boundary)
-    SELECT n, 'Parcel ' || n, 'test', (SELECT min(id) FROM districts), boundary FROM place;
-ANALYZE facilities, zones, districts, parcels;
-"""
-COLUMNS = {
-    "facilities": ("facilities", "location"),
-    "zones": ("zones", "boundary"),
-    "zone_centroids": ("zones", "centroid"),
-    "districts": ("districts", "boundary"),
-    "parcels": ("parcels", "boundary"),
-}
 CATALOG = Catalog(shipped_layers())
 STATEMENTS = Statements(CATALOG)
 PROBES = ProbeReader(GeometryLimits(max_bytes=1_000_000, max_vertices=100_000, max_depth=8))
@@ -90,11 +71,6 @@ def assert_through(index: str, layer: str, nodes: list[Any]) -> None:
         below = [node for node in plan_nodes(scan) if node.get("Relation Name", table) == table]
         used = [node["Index Name"] for node in below if "Index Name" in node]
         assert used == [index], (scan["Node Type"], used)
-
-
-def gist(layer: str, *, geography: bool) -> str:
-    table, column = COLUMNS[layer]
-    return f"ix_{table}_{column}_{'geography_' if geography else ''}gist"
 
 
 @pytest.mark.parametrize("probes", [1, 16])
@@ -208,6 +184,21 @@ def test_a_resumable_stream_of_a_whole_layer_walks_its_key(cursor: Cursor, layer
 
     assert_through(f"pk_{COLUMNS[layer][0]}", layer, nodes)
     assert not {"Sort", "Incremental Sort"} & {node["Node Type"] for node in nodes}
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("layer", COLUMNS)
+def test_a_grid_of_what_a_search_finds(cursor: Cursor, layer: str, stream: str) -> None:
+    asked, given, geography = STREAMS[stream]
+    asked = replace(asked, layer=layer, output=Output(()), constant=True, result=Result.PLACES)
+    statement = GridStatement(STATEMENTS[asked], Grid(GridShape.HEXAGON, 0.1, 4326, extent=1e100))
+    cursor.execute(f"EXPLAIN (FORMAT JSON) {statement.sql}", statement.parameters(given))
+    row = cursor.fetchone()
+    assert row is not None
+    nodes = [*plan_nodes(row[0][0]["Plan"])]
+
+    assert_through(gist(layer, geography=geography), layer, nodes)
+    assert "Nested Loop" not in {node["Node Type"] for node in nodes}, "the probe is a constant"
 
 
 @pytest.mark.parametrize("keys", ["{7}", "{1,2,3,4,5}"])

@@ -53,7 +53,7 @@ def test_a_refusal_names_its_reason_and_the_field(
 def test_every_rpc_with_something_to_refuse_is_in_the_table() -> None:
     rpcs = {method.name for method in query_pb2.DESCRIPTOR.services_by_name["SpatialService"].methods}
     tried = {case[0].DESCRIPTOR.name.removesuffix("Request") for case in CASES.values()}
-    assert rpcs - tried == {"ListLayers", "MatchFeatures"}, "the latter refuses probe by probe"
+    assert rpcs - tried == {"ListLayers", "RefreshLayers", "MatchFeatures"}, "the last refuses probe by probe"
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,13 @@ RPCS = {
     "SearchRadius": ["search_radius", "iterate_radius"],
     "SearchNearest": ["search_nearest"],
     "SearchIntersects": ["search_intersects", "iterate_intersects"],
+    "RefreshLayers": ["refresh_layers"],
     "CountFeatures": ["count_radius", "count_nearest", "count_intersects", "count_features"],
     "StreamRadius": ["stream_radius"],
     "StreamIntersects": ["stream_intersects"],
     "StreamFeatures": ["stream_features"],
     "StreamJoin": ["stream_join"],
+    "AggregateGrid": ["aggregate_grid"],
     "MatchFeatures": ["match_radius", "match_nearest", "match_intersects"],
 }
 

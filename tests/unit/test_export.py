@@ -19,7 +19,9 @@ from service.cli.export.ogr import geometry_type
 from service.cli.export.signals import stoppable
 from spatial.v1 import feature_pb2, geometry_pb2, query_pb2
 
-NOTHING = dict.fromkeys(("bbox", "near", "radius", "intersects", "predicate", "properties"))
+NOTHING = dict.fromkeys(
+    ("bbox", "near", "radius", "intersects", "predicate", "properties", "filter", "srid", "simplify")
+)
 TRIANGLE = '{"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [0, 1], [0, 0]]]}'
 
 
@@ -41,6 +43,13 @@ def test_a_box_is_west_south_east_north() -> None:
     assert (method, whole, request.resumable) == ("StreamFeatures", False, False)
     box = request.query.bbox
     assert (box.west, box.south, box.east, box.north) == (170, -20, -170, -10.5)
+
+
+@pytest.mark.parametrize("question", [{}, {"near": "1,2", "radius": 5.0}, {"intersects": "POINT (1 2)"}], ids=str)
+def test_a_filter_goes_with_every_question(question: dict[str, Any]) -> None:
+    _, request, whole = asked(filter="land_use = 'park'", **question)
+
+    assert (request.query.filter, whole) == ("land_use = 'park'", False)
 
 
 def test_near_is_longitude_first() -> None:
@@ -294,3 +303,10 @@ def test_who_is_stopped_within_a_library_ends_as_stopped(number: signal.Signals)
 def test_an_error_is_itself_if_nobody_stopped_it() -> None:
     with pytest.raises(RuntimeError, match="disk"), stoppable():
         raise RuntimeError("disk")
+
+
+def test_the_crs_and_the_tolerance_are_the_output_s() -> None:
+    output = asked(srid=3857, simplify=0.5).request.output
+
+    assert (output.srid, output.simplify_tolerance) == (3857, 0.5)
+    assert not asked().request.output.HasField("srid")

@@ -10,10 +10,13 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct, Value
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import LargeBinary, literal_column
 
-from service.catalog import Catalog, PropertyType, shipped_layers
+from service.catalog import Catalog, Property, PropertyType, shipped_layers
 from service.codec import rows, wire
 from service.codec.features import feature_encoder
+from service.codec.values import property_encoder
+from service.db.columns import property_column
 from service.db.queries import Statement, Statements
 from service.domain import DistanceModel, Encoding, Kind, Output, Shape, View
 from spatial.v1.feature_pb2 import Feature
@@ -164,7 +167,7 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("kind", PropertyType)
+@pytest.mark.parametrize("kind", NAMES)
 def test_every_type_of_property_and_null(kind: PropertyType) -> None:
     layer, name = NAMES[kind]
     asked = statement(layer=layer, output=Output((name,), view=View.NONE))
@@ -177,8 +180,16 @@ def test_every_type_of_property_and_null(kind: PropertyType) -> None:
         assert MessageToDict(feature.properties) == {name: expected}
 
 
+@pytest.mark.parametrize(("value", "expected"), [(b"\0\xff\x10", "AP8Q"), (b"", ""), (None, None)])
+def test_bytes_are_in_base64(value: bytes | None, expected: str | None) -> None:
+    raw = Property("raw", PropertyType.BYTES, literal_column("raw", LargeBinary()), nullable=True)
+    encode = property_encoder(property_column(raw))
+
+    assert MessageToDict(Struct.FromString(encode(value))) == {"raw": expected}
+
+
 def test_the_writer_keeps_an_encoder_a_statement() -> None:
-    writer = rows.FeatureWriter({"facilities": 4326})
+    writer = rows.FeatureWriter()
     asked = statement(output=Output(("name",), view=View.NONE))
 
     written = [Feature.FromString(each) for each in writer.features(asked, [(1, 1, b"a"), (1, 2, b"b")])]

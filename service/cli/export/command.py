@@ -30,7 +30,15 @@ from spatial.v1 import query_pb2, query_pb2_grpc
     "--intersects", metavar="WKT|@FILE", help="Only features that meet this geometry: WKT, GeoJSON, or a file of one."
 )
 @click.option("--predicate", type=click.Choice(PREDICATES), help="Read as: feature PREDICATE --intersects.")
+@click.option("--filter", default="", metavar="CQL2", help="Only features of which this holds, as CQL2 text.")
 @click.option("--properties", metavar="A,B", help="The properties to write; all unless given.")
+@click.option("--srid", type=int, metavar="EPSG", help="The CRS to write in; the layer's unless given.")
+@click.option(
+    "--simplify",
+    type=float,
+    metavar="UNITS",
+    help="By how much shapes may be off, in the layer's units, to be simpler.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--quiet", is_flag=True, help="No progress bar, and no count at the end.")
 @click.option(
@@ -59,7 +67,8 @@ def export(layer: str, target: str, form: str | None, address: str, **options: A
 
     FILE appears once it is complete. A whole layer is written in the order of its keys, and goes on where it was if the
     server restarts meanwhile; FlatGeobuf orders it by place, and needs about 100 bytes of memory a feature for that.
-    GeoJSONSeq is in EPSG:4326, all others are in the layer's CRS. All but GeoParquet have times to the millisecond.
+    GeoJSONSeq is in EPSG:4326, all others are in the layer's CRS or that of --srid. All but GeoParquet have times to
+    the millisecond.
     """
     question = read(layer, options)
     to = chosen(target, form)
@@ -75,6 +84,7 @@ def export(layer: str, target: str, form: str | None, address: str, **options: A
 def _export(stub: Any, question: Question, to: Format, target: str, options: dict[str, Any]) -> None:
     name = question.request.query.layer
     layer = stub.GetLayer(query_pb2.GetLayerRequest(name=name), timeout=options["timeout"])
+    layer.srid = question.request.output.srid or layer.srid  # what is written is as it was asked for
     batches = record_batches(getattr(stub, question.method), question.request)
     if target == "-":
         ogr.write_sequence(batches, layer, sys.stdout.buffer)

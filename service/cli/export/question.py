@@ -30,7 +30,7 @@ def read(layer: str, options: dict[str, Any]) -> Question:
     for name, needs in (("radius", "near"), ("predicate", "intersects")):
         if options[name] is not None and options[needs] is None:
             raise click.UsageError(f"--{name} goes with --{needs}")
-    common: dict[str, Any] = {"output": _output(options["properties"]), "layout": feature_pb2.BATCH_LAYOUT_ARROW}
+    common: dict[str, Any] = {"output": _output(options), "layout": feature_pb2.BATCH_LAYOUT_ARROW}
     if options["near"] is not None:
         near = _radius(layer, options)
         return Question("StreamRadius", query_pb2.StreamRadiusRequest(query=near, **common))
@@ -39,10 +39,10 @@ def read(layer: str, options: dict[str, Any]) -> Question:
             "StreamIntersects", query_pb2.StreamIntersectsRequest(query=_relation(layer, options), **common)
         )
     box = None if options["bbox"] is None else _box(options["bbox"])
-    query = query_pb2.LayerQuery(layer=layer, bbox=box)
+    query = query_pb2.LayerQuery(layer=layer, bbox=box, filter=options["filter"])
     # In the order of the key a whole layer costs no sort, and a stream that is cut can be gone on with.
     request = query_pb2.StreamFeaturesRequest(query=query, resumable=box is None, **common)
-    return Question("StreamFeatures", request, whole_layer=box is None)
+    return Question("StreamFeatures", request, whole_layer=box is None and not options["filter"])
 
 
 def _radius(layer: str, options: dict[str, Any]) -> query_pb2.RadiusQuery:
@@ -50,13 +50,13 @@ def _radius(layer: str, options: dict[str, Any]) -> query_pb2.RadiusQuery:
         raise click.UsageError("--near goes with --radius")
     longitude, latitude = _numbers(options["near"], 2, "--near")
     center = geometry_pb2.Probe(point=LatLng(latitude=latitude, longitude=longitude))
-    return query_pb2.RadiusQuery(layer=layer, center=center, radius_meters=options["radius"])
+    return query_pb2.RadiusQuery(layer=layer, center=center, radius_meters=options["radius"], filter=options["filter"])
 
 
 def _relation(layer: str, options: dict[str, Any]) -> query_pb2.IntersectsQuery:
     predicate = f"PREDICATE_{(options['predicate'] or 'intersects').upper()}"
     probe = geometry_pb2.Probe(geometry=_geometry(options["intersects"]))
-    return query_pb2.IntersectsQuery(layer=layer, probe=probe, predicate=predicate)
+    return query_pb2.IntersectsQuery(layer=layer, probe=probe, predicate=predicate, filter=options["filter"])
 
 
 def _geometry(text: str) -> geometry_pb2.Geometry:
@@ -94,8 +94,9 @@ def _numbers(text: str, count: int, option: str) -> list[float]:
     return numbers
 
 
-def _output(properties: str | None) -> query_pb2.Output:
+def _output(options: dict[str, Any]) -> query_pb2.Output:
+    properties = options["properties"]
     names = [] if properties is None else [name.strip() for name in properties.split(",")]
     if not all(names):
         raise click.BadParameter(f"{properties!r} is not names with commas between", param_hint="--properties")
-    return query_pb2.Output(properties=names)
+    return query_pb2.Output(properties=names, srid=options["srid"], simplify_tolerance=options["simplify"])

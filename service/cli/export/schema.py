@@ -20,6 +20,7 @@ def described(layer: query_pb2.Layer, question: Question) -> Any:
         query_pb2.PROPERTY_TYPE_BOOLEAN: arrow.bool_(),
         query_pb2.PROPERTY_TYPE_TIMESTAMP: arrow.timestamp("us", tz="UTC"),
         query_pb2.PROPERTY_TYPE_JSON: arrow.json_(),
+        query_pb2.PROPERTY_TYPE_BYTES: arrow.binary(),
     }
     fields = [arrow.field("id", arrow.int64()), arrow.field(GEOMETRY, arrow.binary(), metadata=_geoarrow(layer.srid))]
     if question.method == "StreamRadius":

@@ -14,11 +14,13 @@ from google.type import latlng_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.codec.geometry import GeometryLimits, ProbeGeometry, ProbeReader
+from service.codec.geometry import GeometryLimits, ProbeGeometry, ProbeReader, Stored
+from service.codec.systems import KnownSystems
 from service.errors import InvalidArgument, Reason
 from spatial.v1 import geometry_pb2
 
-READER = ProbeReader(GeometryLimits(max_bytes=1_000_000, max_vertices=20_000, max_depth=3))
+LIMITS = GeometryLimits(max_bytes=1_000_000, max_vertices=20_000, max_depth=3)
+READER = ProbeReader(LIMITS, KnownSystems([4326, 3857, 2263]))
 MALFORMED = [
     json.loads(line) for line in (Path(__file__).parents[2] / "data" / "malformed_wkt.jsonl").read_text().splitlines()
 ]
@@ -73,9 +75,14 @@ def test_points_out_of_range_are_refused(latitude: float, longitude: float, reas
     assert (error.reason, error.field) == (reason, field)
 
 
-def test_a_point_is_refused_for_a_layer_in_another_crs() -> None:
-    error = refusal(geometry_pb2.Probe(point=latlng_pb2.LatLng()), srid=2263)
-    assert (error.reason, error.field, error.metadata["expected"]) == (Reason.SRID_MISMATCH, "point", "2263")
+def test_a_point_keeps_its_crs_for_a_layer_in_another_one() -> None:
+    found = read(geometry_pb2.Probe(point=latlng_pb2.LatLng(latitude=52.5, longitude=13.4)), srid=2263)
+    assert (found.srid, int(shapely.get_srid(shapely.from_wkb(found.hexewkb)))) == (4326, 4326)
+
+
+def test_a_point_is_refused_for_a_layer_without_a_crs() -> None:
+    error = refusal(geometry_pb2.Probe(point=latlng_pb2.LatLng()), srid=0)
+    assert (error.reason, error.field, error.metadata["expected"]) == (Reason.SRID_MISMATCH, "point", "0")
 
 
 @pytest.mark.parametrize(
@@ -138,29 +145,130 @@ def test_m_is_dropped_as_z_is() -> None:
     assert shapely.to_wkt(shape) == "LINESTRING (1 2, 5 6)"
 
 
+# A probe, the layer's SRID, and the SRID that the probe is read in.
 SRIDS = {
-    "unset means 4326": (probe("POINT (1 2)"), 4326, None),
-    "unset is not the CRS of a layer in feet": (probe("POINT (1 2)"), 2263, "geometry.wkt"),
-    "the field says it": (probe("POINT (1 2)", 2263), 2263, None),
-    "the text says it": (probe("SRID=2263;POINT (1 2)"), 2263, None),
-    "both say it": (probe("SRID=2263;POINT (1 2)", 2263), 2263, None),
-    "they contradict each other": (probe("SRID=4326;POINT (1 2)", 2263), 2263, "geometry.srid"),
-    "the field contradicts the layer": (probe("POINT (1 2)", 3857), 2263, "geometry.srid"),
-    "the text contradicts the layer": (probe("SRID=3857;POINT (1 2)"), 2263, "geometry.wkt"),
-    "zero is not unset": (probe("POINT (1 2)", 0), 4326, "geometry.srid"),
-    "an embedded zero is not unset": (probe("SRID=0;POINT (1 2)"), 4326, "geometry.wkt"),
-    "negative": (probe("POINT (1 2)", -1), 4326, "geometry.srid"),
+    "unset means 4326": (probe("POINT (1 2)"), 4326, 4326),
+    "unset means 4326 also for a layer in feet": (probe("POINT (1 2)"), 2263, 4326),
+    "the field says it": (probe("POINT (1 2)", 2263), 2263, 2263),
+    "the text says it": (probe("SRID=2263;POINT (1 2)"), 2263, 2263),
+    "both say it": (probe("SRID=2263;POINT (1 2)", 2263), 2263, 2263),
+    "the field says another one than the layer's": (probe("POINT (1 2)", 3857), 2263, 3857),
+    "the text says another one than the layer's": (probe("SRID=3857;POINT (1 2)"), 4326, 3857),
+    "of no CRS, like the layer": (probe("POINT (1 2)", 0), 0, 0),
+    "one that only the layer has": (probe("POINT (1 2)", 990_001), 990_001, 990_001),
 }
 
 
 @pytest.mark.parametrize("case", SRIDS)
-def test_srids_agree_or_are_refused(case: str) -> None:
-    source, layer, field = SRIDS[case]
-    if field is None:
-        assert shapely.get_srid(shapely.from_wkb(read(source, layer).hexewkb)) == layer
-    else:
-        error = refusal(source, layer)
-        assert (error.reason, error.field) == (Reason.SRID_MISMATCH, field)
+def test_a_geometry_keeps_its_srid(case: str) -> None:
+    source, layer, expected = SRIDS[case]
+
+    found = read(source, layer)
+
+    assert (found.srid, int(shapely.get_srid(shapely.from_wkb(found.hexewkb)))) == (expected, expected)
+
+
+NO_SRIDS = {
+    "they contradict each other": (
+        probe("SRID=4326;POINT (1 2)", 2263),
+        2263,
+        Reason.SRID_MISMATCH,
+        "geometry.srid",
+        {"actual": "4326", "expected": "2263"},
+    ),
+    "zero is not unset": (
+        probe("POINT (1 2)", 0),
+        4326,
+        Reason.SRID_MISMATCH,
+        "geometry.srid",
+        {"actual": "0", "expected": "4326"},
+    ),
+    "an embedded zero is not unset": (
+        probe("SRID=0;POINT (1 2)"),
+        4326,
+        Reason.SRID_MISMATCH,
+        "geometry.wkt",
+        {"actual": "0", "expected": "4326"},
+    ),
+    "a layer without a CRS": (
+        probe("POINT (1 2)"),
+        0,
+        Reason.SRID_MISMATCH,
+        "geometry.wkt",
+        {"actual": "4326", "expected": "0"},
+    ),
+    "unknown": (probe("POINT (1 2)", 2264), 4326, Reason.UNKNOWN_SRID, "geometry.srid", {"srid": "2264"}),
+    "unknown in the text": (
+        probe("SRID=2264;POINT (1 2)"),
+        2263,
+        Reason.UNKNOWN_SRID,
+        "geometry.wkt",
+        {"srid": "2264"},
+    ),
+    "negative": (probe("POINT (1 2)", -1), 4326, Reason.UNKNOWN_SRID, "geometry.srid", {"srid": "-1"}),
+}
+
+
+@pytest.mark.parametrize("case", NO_SRIDS)
+def test_srids_that_cannot_be_are_refused(case: str) -> None:
+    source, layer, reason, field, metadata = NO_SRIDS[case]
+
+    error = refusal(source, layer)
+
+    assert (error.reason, error.field, error.metadata) == (reason, field, metadata)
+
+
+def test_degrees_are_checked_of_a_probe_in_degrees_whatever_the_layer_is_in() -> None:
+    error = refusal(probe("LINESTRING (0 0, 0 -91)"), 3857)
+    assert (error.reason, error.field) == (Reason.COORDINATE_OUT_OF_RANGE, "geometry.wkt")
+    # From -180 to 180, as degrees the antipodal edge that it is on the equator of a layer on the Earth.
+    across = "LINESTRING (-90 0, 90 0)"
+    assert refusal(probe(across), geodetic=True).reason is Reason.INVALID_GEOMETRY
+    assert read(probe(across, 3857), geodetic=True).srid == 3857
+
+
+FEATURE = geometry_pb2.Probe(feature=geometry_pb2.FeatureRef(layer="zones", id="1"))
+
+
+def stored(text: str, srid: int = 4326) -> Stored:
+    return Stored(shapely.to_wkb(shapely.from_wkt(text), flavor="iso"), srid)
+
+
+@pytest.mark.parametrize("text", ["POINT (1 2)", "POLYGON ((0 0, 9 0, 9 9, 0 0))", "LINESTRING Z (1 2 3, 4 5 6)"])
+@pytest.mark.parametrize("srid", [4326, 2263])
+def test_a_feature_is_read_as_what_the_database_has(text: str, srid: int) -> None:
+    found = READER.read(FEATURE, srid=4326, geodetic=False, stored=stored(text, srid))
+
+    expected = shapely.set_srid(shapely.force_2d(shapely.from_wkt(text)), srid)
+    assert found.hexewkb == shapely.to_wkb(expected, hex=True, byte_order=1, include_srid=True).lower()
+    assert found.srid == srid
+
+
+def test_a_feature_may_be_larger_than_what_a_caller_sends() -> None:
+    line = shapely.LineString(np.stack((np.linspace(0, 1, 70_000), np.zeros(70_000)), axis=1))
+
+    found = READER.read(FEATURE, srid=4326, geodetic=False, stored=Stored(shapely.to_wkb(line), 4326))
+
+    assert found.vertices == 70_000 > LIMITS.max_vertices
+    assert len(found.hexewkb) > 2 * LIMITS.max_bytes
+
+
+@pytest.mark.parametrize(
+    ("had", "layer", "reason"),
+    [
+        (stored("POLYGON ((0 0, 1 1, 1 0, 0 1, 0 0))"), 4326, Reason.INVALID_GEOMETRY),
+        (stored("POLYGON EMPTY"), 4326, Reason.EMPTY_GEOMETRY),
+        (stored("POINT (181 0)"), 4326, Reason.COORDINATE_OUT_OF_RANGE),
+        (stored("POINT (1 2)", 0), 4326, Reason.SRID_MISMATCH),
+        (stored("POINT (1 2)"), 0, Reason.SRID_MISMATCH),
+    ],
+    ids=["invalid", "empty", "beyond the Earth", "of no CRS", "in a layer of no CRS"],
+)
+def test_what_a_feature_has_is_checked_as_what_a_caller_sends(had: Stored, layer: int, reason: Reason) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        READER.read(FEATURE, srid=layer, geodetic=False, stored=had)
+
+    assert (caught.value.reason, caught.value.field) == (reason, "feature")
 
 
 def test_coordinates_beyond_180_and_90_are_right_in_a_plane() -> None:

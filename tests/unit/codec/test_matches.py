@@ -27,7 +27,7 @@ def status(error: SpatialError) -> status_pb2.Status:
 
 
 def writer(max_bytes: int = 10_000) -> MatchWriter:
-    return MatchWriter(CATALOG, max_bytes, status)
+    return MatchWriter(max_bytes, status)
 
 
 def matching(asked: Any = None, **fields: Any) -> Matching:

@@ -21,7 +21,7 @@ def test_answers_to_unary_calls_are_the_same_features(export: tuple[Layer, State
     statement = build(layer, shape)
     answered = [(place, *row) for place, row in enumerate(rows, 1)]
 
-    found = FeatureReader({layer.name: layer.srid})(statement)(HEADER + copied(statement, answered) + TRAILER)
+    found = FeatureReader()(statement)(HEADER + copied(statement, answered) + TRAILER)
 
     before = 3 if shape.variant else 2
     assert [row[:-1] for row in found] == [(row[0], key(row[1]), *row[2:before]) for row in answered]
@@ -35,13 +35,13 @@ def test_answers_to_unary_calls_are_the_same_features(export: tuple[Layer, State
 def test_counts_are_left_as_they_are() -> None:
     layer = LAYERS["integer"]
     statement = build(layer, Shape(Kind.ALL, layer.name, result=Result.COUNT))
-    read = FeatureReader({layer.name: layer.srid})
+    read = FeatureReader()
 
     assert read(statement)(HEADER + copied(statement, [(1, 42)]) + TRAILER) == [(1, 42)]
 
 
 def test_what_is_composed_for_a_statement_is_kept() -> None:
-    read = FeatureReader({"things": 4326})
+    read = FeatureReader()
     statement = build(LAYERS["integer"], Shape(Kind.ALL, "things", limit=1))
 
     assert read(statement) is read(statement)

@@ -1,0 +1,57 @@
+"""The whole examination: what is wrong, and what was seen on the way."""
+
+from collections.abc import Iterator, Sequence
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
+
+from service.catalog import Layer
+from service.doctor import database, systems
+from service.doctor.findings import Examination, Finding, Timing, worst_first
+from service.doctor.geometries import geometry_findings
+from service.doctor.indexes import missing_indexes
+from service.doctor.probes import probed
+from service.doctor.session import settings_in_effect
+from service.doctor.subject import Subject, subject
+from service.doctor.tables import table_findings
+from service.doctor.tolerance import Tolerance
+
+DEFAULT = Tolerance()
+
+
+def examine(cursor: Cursor, layers: Sequence[Layer], connections: int, tolerance: Tolerance = DEFAULT) -> Examination:
+    """What can be told in a moment. `connections` is how many a process of the service may want."""
+    versions = database.versions(cursor)
+    findings = list(database.version_findings(cursor, versions))
+    revision, behind = database.migration(cursor, layers)
+    settings, unfit = settings_in_effect(cursor)
+    findings += [*behind, *unfit]
+    findings += database.connection_findings(cursor, connections)
+    findings += database.session_findings(cursor, tolerance)
+    timings: list[Timing] = []
+    if "PostGIS" in versions:
+        for seen in _looked_at(cursor, layers, tolerance):
+            timings.append(seen) if isinstance(seen, Timing) else findings.append(seen)
+    return Examination(worst_first(findings), {**versions, "migration": revision}, settings, timings)
+
+
+def examine_thoroughly(cursor: Cursor, layers: Sequence[Layer]) -> list[Finding]:
+    """What takes reading whole tables; each statement can be cancelled."""
+    if "PostGIS" not in database.versions(cursor):
+        return []
+    subjects = [subject(cursor, layer) for layer in layers]
+    return [finding for each in subjects if isinstance(each, Subject) for finding in geometry_findings(cursor, each)]
+
+
+def _looked_at(cursor: Cursor, layers: Sequence[Layer], tolerance: Tolerance) -> Iterator[Finding | Timing]:
+    tables: dict[int, list[Finding]] = {}
+    for layer in layers:
+        found = subject(cursor, layer)
+        if isinstance(found, Finding):
+            yield found
+            continue
+        if found.oid not in tables:  # of two layers of one table the first speaks for it
+            tables[found.oid] = list(table_findings(cursor, found, tolerance))
+            yield from tables[found.oid]
+        yield from missing_indexes(cursor, found, {finding.statement for finding in tables[found.oid]})
+        yield from systems.declared(cursor, found)
+        yield from probed(cursor, found, tolerance)
