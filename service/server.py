@@ -46,6 +46,7 @@ from service.observability.metrics import Metrics
 from service.reflected import LayerSource, read_wanted
 from service.reflection import add_reflection
 from service.servicers.admin import AdminServicer
+from service.servicers.counts import CountServicer
 from service.servicers.diagnosis import DiagnosisServicer
 from service.servicers.grids import GridServicer
 from service.servicers.matches import MatchServicer
@@ -134,17 +135,11 @@ async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
         references = References(catalog, lanes, systems)
         questions = QuestionReader(catalog, ProbeReader(limits, systems), settings.max_radius)
         requests = RequestReader(questions)
-        spatial = SpatialServicer(
-            references,
-            catalog,
-            statements,
-            lanes,
-            requests,
-            ResponseWriter(settings.max_response_bytes),
-            source.refresh,
-        )
+        responses = ResponseWriter(settings.max_response_bytes)
+        spatial = SpatialServicer(references, catalog, lanes, requests, responses, source.refresh)
 
         joins = JoinReader(questions, settings.max_radius)
+        counts = CountServicer(references, catalog, statements, lanes, requests, joins, responses, plans)
         streaming = StreamServicer(
             references, catalog, statements, streams, ExportReader(questions), joins, settings.stream_connections, plans
         )
@@ -174,7 +169,7 @@ async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
         server = grpc.aio.server(options=_options(settings))
         registrar = Registrar(server, observers, settings.stall_timeout)
         health = health_aio.HealthServicer()
-        registrar.add(spatial.SERVICE, spatial, streaming, matches, grids)
+        registrar.add(spatial.SERVICE, spatial, counts, streaming, matches, grids)
         registrar.add(admin.SERVICE, admin, diagnosis)
         health_pb2_grpc.add_HealthServicer_to_server(health, registrar)
         add_reflection(registrar, [*ours, HEALTH])

@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 from service.codec.tokens import DIGEST_BYTES, fingerprint, write_token
 from spatial.v1 import geometry_pb2
 from spatial.v1.query_pb2 import (
+    AggregateGridRequest,
     BatchGetFeaturesRequest,
     CountFeaturesRequest,
     GetFeatureRequest,
@@ -80,6 +81,12 @@ def geojson(**fields: Any) -> geometry_pb2.Probe:
 INVALID, MISSING = "INVALID_ARGUMENT", "NOT_FOUND"
 Case = tuple[Message, str, str, str]
 CASES: dict[str, Case] = {
+    "AggregateGrid about pairs": (
+        AggregateGridRequest(query=Query(join=JoinQuery(left_layer="zones", right_layer="zones")), cell_size=1),
+        INVALID,
+        "UNEXPECTED_FIELD",
+        "query.join",
+    ),
     "GetLayer without a name": (GetLayerRequest(), INVALID, "REQUIRED", "name"),
     "GetLayer of no layer": (GetLayerRequest(name="rivers"), MISSING, "LAYER_NOT_FOUND", "name"),
     "GetFeature without a layer": (GetFeatureRequest(id="1"), INVALID, "REQUIRED", "layer"),
@@ -185,10 +192,10 @@ CASES: dict[str, Case] = {
         "EMPTY_GEOMETRY",
         "query.center.geometry.wkt",
     ),
-    "SearchNearest in another CRS": (
-        nearest_to(wkt("POINT (0 0)", srid=3857)),
+    "SearchNearest in no known CRS": (
+        nearest_to(wkt("POINT (0 0)", srid=999_000)),
         INVALID,
-        "SRID_MISMATCH",
+        "UNKNOWN_SRID",
         "query.center.geometry.srid",
     ),
     "SearchIntersects without a probe": (

@@ -55,6 +55,10 @@ class JoinReader:
         )
         return Join(shape, asked.arguments + after, bound_to)
 
+    def counted(self, request: query_pb2.CountFeaturesRequest) -> Join:
+        with at("query"), at("join"):
+            return self.pairs(request.query.join)
+
     def pairs(self, query: query_pb2.JoinQuery) -> Join:
         """All that a query finds, answered with keys alone."""
         left, right = self._layers(query)

@@ -155,6 +155,8 @@ class QuestionReader:
             "intersects": self.intersects,
             "layer": self.window,
         }
+        if kind not in readers:
+            raise InvalidArgument(Reason.UNEXPECTED_FIELD, "this asks about one layer, not about pairs", field=kind)
         with at(kind):
             return readers[kind](getattr(query, kind), stored)
 

@@ -87,10 +87,6 @@ class RequestReader:
         query = fields.required(request, "query")
         with at("query"):
             question = self._questions.any(query, stored)
-        if request.mode not in query_pb2.CountFeaturesRequest.Mode.values():
-            raise InvalidArgument(
-                Reason.UNKNOWN_ENUM_VALUE, f"{request.mode} is no mode that this server knows", field="mode"
-            )
         shape = Shape(
             question.kind,
             question.layer,
@@ -101,8 +97,7 @@ class RequestReader:
             within=question.within,
             revision=question.revision,
         )
-        estimated = request.mode == query_pb2.CountFeaturesRequest.MODE_ESTIMATED
-        return Count(Search(shape, question.arguments, heavy=True), estimated)
+        return Count(Search(shape, question.arguments, heavy=True), estimated(request))
 
     def _lookup(self, layer: Layer, output: query_pb2.Output, keys: list[Key]) -> Search:
         return lookup(layer, self._questions.output(layer, output), keys)
@@ -154,6 +149,15 @@ class RequestReader:
                 self._shapes.clear()
             self._shapes[key] = shape
         return shape
+
+
+def estimated(request: query_pb2.CountFeaturesRequest) -> bool:
+    """Whether an estimate is asked for."""
+    if request.mode not in query_pb2.CountFeaturesRequest.Mode.values():
+        raise InvalidArgument(
+            Reason.UNKNOWN_ENUM_VALUE, f"{request.mode} is no mode that this server knows", field="mode"
+        )
+    return request.mode == query_pb2.CountFeaturesRequest.MODE_ESTIMATED
 
 
 def bound_to(request: query_pb2.SearchRadiusRequest | query_pb2.SearchIntersectsRequest) -> bytes:

@@ -36,6 +36,7 @@ from service.db.columns import Column, Expression, geometry_column, key_column, 
 from service.db.copy import Decoder, Field, Wire, decoder
 from service.db.filters import condition, named
 from service.db.plane import has_window, in_window, window
+from service.db.plans import Plan
 from service.db.queries import PREDICATES, compiled
 from service.domain import Argument, DistanceModel, Filter, JoinShape, Output, Predicate, Side, View
 
@@ -131,6 +132,11 @@ class JoinStatement:
         outer, inner = (self.left, self.right) if through is Side.RIGHT else (self.right, self.left)
         return compiled(_in_order(self, outer, inner) if self.shape.ordered else _at_once(self, outer, inner))
 
+    def counting(self, through: Side) -> str:
+        """The statement that counts the pairs."""
+        outer, inner = (self.left, self.right) if through is Side.RIGHT else (self.right, self.left)
+        return compiled(select(func.count()).select_from(_at_once(self, outer, inner).subquery("pair")))
+
     def copy(self, through: Side) -> str:
         return f"COPY ({self.sql(through)}) TO STDOUT (FORMAT binary)"
 
@@ -143,10 +149,37 @@ class JoinStatement:
         return {**self.left.constants, **self.right.constants, **dict(zip(self.arguments, arguments, strict=True))}
 
 
+Admit = Callable[[Cursor, JoinStatement, Sequence[Argument]], None]
+
+
 def join_statement(catalog: Catalog, shape: JoinShape) -> JoinStatement:
     left = _part(Side.LEFT, catalog.at(shape.left, shape.left_revision), shape.left_output, shape.left_filter)
     right = _part(Side.RIGHT, catalog.at(shape.right, shape.right_revision), shape.right_output, shape.right_filter)
     return JoinStatement(shape, left, right)
+
+
+def count_pairs(statement: JoinStatement, arguments: Sequence[Argument], admit: Admit) -> Callable[[Cursor], int]:
+    """An errand: how many pairs there are, unless `admit` raises."""
+
+    def errand(cursor: Cursor) -> int:
+        admit(cursor, statement, arguments)
+        cursor.execute(statement.counting(larger(cursor, statement)), statement.parameters(arguments))
+        ((count,),) = cursor.fetchall()
+        return int(count)
+
+    return errand
+
+
+def estimate_pairs(statement: JoinStatement, arguments: Sequence[Argument]) -> Callable[[Cursor], int]:
+    """An errand: how many pairs the planner expects."""
+
+    def errand(cursor: Cursor) -> int:
+        counting = statement.counting(larger(cursor, statement))
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {counting}", statement.parameters(arguments))
+        ((plan,),) = cursor.fetchall()
+        return Plan.of(plan).counted
+
+    return errand
 
 
 def larger(cursor: Cursor, statement: JoinStatement) -> Side:

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from service.catalog import Catalog
 from service.codec.requests import RequestReader, bound_to
 from service.codec.responses import ResponseWriter, layer_message
-from service.db.describe import describe, estimate
+from service.db.describe import describe
 from service.db.lanes import Lanes
-from service.db.queries import Statements
 from service.interceptors.call import Context
 from service.servicers.references import References
 from spatial.v1 import query_pb2
-from spatial.v1.query_pb2 import CountFeaturesRequest
 
 
 class SpatialServicer:
@@ -24,7 +22,6 @@ class SpatialServicer:
         self,
         references: References,
         catalog: Catalog,
-        statements: Statements,
         lanes: Lanes,
         requests: RequestReader,
         responses: ResponseWriter,
@@ -33,7 +30,6 @@ class SpatialServicer:
         """`refresh` brings the catalog up to date; it blocks."""
         self._references = references
         self._catalog = catalog
-        self._statements = statements
         self._lanes = lanes
         self._requests = requests
         self._responses = responses
@@ -79,12 +75,3 @@ class SpatialServicer:
         page = await self._references.read(self._requests.intersects, request)
         answer = await self._lanes.answer(page.search)
         return self._responses.page(page, answer, lambda: bound_to(request))
-
-    async def CountFeatures(self, request: CountFeaturesRequest, context: Context) -> query_pb2.CountFeaturesResponse:
-        count = await self._references.read(self._requests.count, request)
-        if count.estimated:
-            statement = self._statements[count.search.shape]
-            rows = await self._lanes.run(estimate(statement, count.search.arguments))
-            return query_pb2.CountFeaturesResponse(count=rows, mode=CountFeaturesRequest.MODE_ESTIMATED)
-        rows = self._responses.count(await self._lanes.answer(count.search))
-        return query_pb2.CountFeaturesResponse(count=rows, mode=CountFeaturesRequest.MODE_EXACT)

@@ -51,6 +51,24 @@ def test_nearest_counts_what_could_be_ranked(stub: Any, demo_database: str, mode
     assert 0 < expected < len(points.keys)
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [{"predicate": "PREDICATE_INTERSECTS"}, {"predicate": "PREDICATE_WITHIN"}, {"distance_meters": 100_000.0}],
+    ids=lambda condition: next(iter(condition)) + str(next(iter(condition.values()))),
+)
+def test_as_many_pairs_as_a_join_finds(stub: Any, condition: dict[str, Any]) -> None:
+    asked = query.JoinQuery(left_layer="facilities", right_layer="zones", right_filter="name < 'D'", **condition)
+    pairs = sum(len(batch.pairs) for batch in stub.StreamJoin(query.StreamJoinRequest(query=asked), timeout=30))
+    assert count(stub, join=asked) == pairs > 0
+
+
+def test_an_estimate_of_pairs_says_that_it_is_one(stub: Any) -> None:
+    asked = query.Query(join=query.JoinQuery(left_layer="facilities", right_layer="zones"))
+    answer = stub.CountFeatures(query.CountFeaturesRequest(query=asked, mode="MODE_ESTIMATED"), timeout=30)
+    assert answer.mode == query.CountFeaturesRequest.MODE_ESTIMATED
+    assert answer.count > 0
+
+
 def test_a_layer_whole_and_through_a_window(stub: Any, demo_database: str) -> None:
     boundaries = [*geometries(demo_database, "zones", "boundary").values()]
     window = shapely.box(GERMANY.west, GERMANY.south, GERMANY.east, GERMANY.north)

@@ -64,7 +64,7 @@ def test_every_rpc_with_something_to_refuse_is_in_the_table() -> None:
         (CASES["BatchGetFeatures of too many"][0], {"limit": "1000"}),
         (CASES["SearchIntersects with too many vertices"][0], {"limit": "100"}),
         (CASES["SearchIntersects with a nest"][0], {"limit": "8"}),
-        (CASES["SearchNearest in another CRS"][0], {"actual": "3857", "expected": "4326"}),
+        (CASES["SearchNearest in no known CRS"][0], {"srid": "999000"}),
         (CASES["SearchRadius at latitude 91"][0], {"actual": "91.0", "limit": "90"}),
     ],
 )
