@@ -74,7 +74,7 @@ class Kind(StrEnum):
 class Question(NamedTuple):
     """What a query asks, before it is said what to answer with.
 
-    `arguments` are the probe's, in the order that `db/queries.py` names for the kind. `big` says that the probe is a
+    `arguments` are the probe's, in the order that `db/probes.py` names for the kind. `big` says that the probe is a
     large shape, for which a statement of its own is best; `heavy` that the search may be slow, so that it must not hold
     up others.
     """

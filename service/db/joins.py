@@ -37,7 +37,8 @@ from service.db.copy import Decoder, Field, Wire, decoder
 from service.db.filters import condition, named
 from service.db.plane import has_window, in_window, window
 from service.db.plans import Plan
-from service.db.queries import PREDICATES, compiled
+from service.db.queries import compiled
+from service.db.searches import PREDICATES
 from service.domain import Argument, DistanceModel, Filter, JoinShape, Output, Predicate, Side, View
 
 _FLOAT = Float(53)
