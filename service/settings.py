@@ -27,11 +27,9 @@ class Settings(BaseSettings):
     """How long running calls may go on after SIGTERM."""
 
     layers: str = "models"
-    """What is served: `models` (the tables that ship), tables (`public.roads`), patterns (`gis.*`), or files (.yaml,
-    .toml) that say more about each; several with commas between."""
+    """`models` (the tables that ship), tables (`public.roads`), patterns (`gis.*`), .yaml or .toml files; with commas."""
     layers_refresh: Annotated[float, Field(ge=0)] = 0.0
-    """After how many seconds the database is looked through for new and changed tables, again and again; 0: only when
-    RefreshLayers asks for it."""
+    """Seconds after which tables are looked for again, and again; 0: only when RefreshLayers is called."""
 
     lanes: Count = 4
     """Statements at a time for quick calls; calls of one shape that wait together share one."""

@@ -10,7 +10,8 @@ from psycopg2.extensions import TRANSACTION_STATUS_INERROR, TRANSACTION_STATUS_I
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
 PATIENCE_SECONDS = 0.1
-_GONE = (errors.InvalidParameterValue, errors.UndefinedObject)  # PostgreSQL 17 has its own code for it
+# Its file has gone, and so perhaps has the session; PostgreSQL 17 has its own code for the first.
+_GONE = (errors.InvalidParameterValue, errors.UndefinedObject, errors.ObjectNotInPrerequisiteState)
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 

@@ -64,6 +64,7 @@ def test_list_names_every_method(grpcurl: Grpcurl) -> None:
             "GetLayer",
             "ListLayers",
             "MatchFeatures",
+            "RefreshLayers",
             "SearchIntersects",
             "SearchNearest",
             "SearchRadius",

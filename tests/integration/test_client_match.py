@@ -107,7 +107,7 @@ def test_what_the_source_raises_is_raised_after_the_answers_to_what_came_before(
 
 
 def test_what_is_no_probe_is_raised(client: Any) -> None:
-    with pytest.raises(TypeError, match="a probe is"):
+    with pytest.raises(TypeError, match="what is asked about is"):
         list(client.match_nearest([(1, None)], "facilities"))
 
 
