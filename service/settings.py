@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     """How long running calls may go on after SIGTERM."""
 
     layers: str = "models"
-    """`models` (the tables that ship), tables (`public.roads`), patterns (`gis.*`), .yaml or .toml files; with commas."""
+    """`models` (the tables that ship), tables (`public.roads`), patterns (`gis.*`), .yaml or .toml files; a list."""
     layers_refresh: Annotated[float, Field(ge=0)] = 0.0
     """Seconds after which tables are looked for again, and again; 0: only when RefreshLayers is called."""
 
