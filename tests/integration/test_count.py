@@ -53,7 +53,11 @@ def test_nearest_counts_what_could_be_ranked(stub: Any, demo_database: str, mode
 
 @pytest.mark.parametrize(
     "condition",
-    [{"predicate": "PREDICATE_INTERSECTS"}, {"predicate": "PREDICATE_WITHIN"}, {"distance_meters": 100_000.0}],
+    [
+        {"predicate": "PREDICATE_INTERSECTS"},
+        {"predicate": "PREDICATE_WITHIN"},
+        {"distance_meters": 0.5, "distance_model": "DISTANCE_MODEL_PLANAR"},
+    ],
     ids=lambda condition: next(iter(condition)) + str(next(iter(condition.values()))),
 )
 def test_as_many_pairs_as_a_join_finds(stub: Any, condition: dict[str, Any]) -> None:
