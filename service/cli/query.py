@@ -153,13 +153,14 @@ def probe_of(at: str | None, wkt: str | None, bbox: str | None, feature: str | N
 
 
 def numbers(text: str, count: int, option: str) -> list[float]:
+    """The numbers of an option whose value is so many with commas between."""
     try:
-        numbers = [float(part) for part in text.split(",")]
+        given = [float(part) for part in text.split(",")]
     except ValueError:
-        numbers = []
-    if len(numbers) != count:
+        given = []
+    if len(given) != count:
         raise click.BadParameter(f"{text!r} is not {count} numbers with commas between", param_hint=option)
-    return numbers
+    return given
 
 
 def _output(options: dict[str, Any]) -> query_pb2.Output:

@@ -1,6 +1,6 @@
 """Features counted by the cells of a grid.
 
-To which cell a place belongs is plain arithmetic, which costs a microsecond; a cell's outline is made once for each
+To which cell a place belongs is plain arithmetic, which is cheap; a cell's outline is made once for each
 cell that has something in it. `OFFSET 0` keeps the planner from writing one expression into another, so that
 each is worked out once for a place.
 """

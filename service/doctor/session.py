@@ -60,7 +60,7 @@ SELECT name, setting, current_setting(name) AS value, source = 'client' AS given
 
 
 def settings_in_effect(cursor: Cursor) -> tuple[list[SettingInEffect], list[Finding]]:
-    """Those of this session, and which should be others."""
+    """Those in effect on this connection, and which should be others."""
     names = [*RECOMMENDED, *_SHOWN]
     found = {row["name"]: row for row in rows(cursor, _SETTINGS, {"names": names})}
     shown = [SettingInEffect(name, found[name]["value"], _instead(found[name])) for name in names]

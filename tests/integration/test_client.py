@@ -28,12 +28,6 @@ def served(demo_database: str) -> Iterator[Served]:
         yield running
 
 
-@pytest.fixture(scope="module", params=[SpatialClient, Blocking], ids=["threads", "asyncio"])
-def client(request: pytest.FixtureRequest, served: Served) -> Iterator[Any]:
-    with request.param(served.address) as made:
-        yield made
-
-
 def test_the_service_says_that_it_is_ready(client: Any) -> None:
     assert client.is_serving() is True
 

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import shapely
 
-from spatial_client import GridCell, InvalidArgument, SpatialClient
-from tests.clients import Blocking
+from spatial_client import GridCell, InvalidArgument
 from tests.servers import Served, serving
 
 BERLIN = (13.405, 52.52)
@@ -18,12 +17,6 @@ GERMANY = (5.9, 47.3, 15.0, 55.1)
 def served(demo_database: str) -> Iterator[Served]:
     with serving(demo_database) as running:
         yield running
-
-
-@pytest.fixture(scope="module", params=[SpatialClient, Blocking], ids=["threads", "asyncio"])
-def client(request: pytest.FixtureRequest, served: Served) -> Iterator[Any]:
-    with request.param(served.address) as made:
-        yield made
 
 
 def test_a_cell_says_where_it_is_and_what_lies_in_it(client: Any) -> None:

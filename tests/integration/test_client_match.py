@@ -11,7 +11,6 @@ import shapely
 
 from spatial_client import AsyncSpatialClient, NotFound, SpatialClient
 from spatial_client._matching import CHUNK, WINDOW
-from tests.clients import Blocking
 from tests.servers import Served, serving
 
 NEW_YORK = (-74.006, 40.7128)
@@ -22,12 +21,6 @@ MIDTOWN = (-73.9857, 40.7484)
 def served(demo_database: str) -> Iterator[Served]:
     with serving(demo_database) as running:
         yield running
-
-
-@pytest.fixture(scope="module", params=[SpatialClient, Blocking], ids=["threads", "asyncio"])
-def client(request: pytest.FixtureRequest, served: Served) -> Iterator[Any]:
-    with request.param(served.address) as made:
-        yield made
 
 
 def places(number: int) -> list[tuple[float, float]]:

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import shapely
 
-from spatial_client import DeadlineExceeded, NotFound, Output, SpatialClient
-from tests.clients import Blocking
+from spatial_client import DeadlineExceeded, NotFound, Output
 from tests.servers import Served, serving
 
 NEW_YORK = (-74.006, 40.7128)
@@ -27,12 +26,6 @@ READ: dict[str, Callable[[Any], list[int]]] = {
 def served(demo_database: str) -> Iterator[Served]:
     with serving(demo_database) as running:
         yield running
-
-
-@pytest.fixture(scope="module", params=[SpatialClient, Blocking], ids=["threads", "asyncio"])
-def client(request: pytest.FixtureRequest, served: Served) -> Iterator[Any]:
-    with request.param(served.address) as made:
-        yield made
 
 
 @pytest.mark.parametrize("way", READ)

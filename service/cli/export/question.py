@@ -8,6 +8,7 @@ import click
 from google.protobuf.json_format import ParseDict, ParseError
 from google.type.latlng_pb2 import LatLng
 
+from service.cli.query import numbers
 from spatial.v1 import feature_pb2, geometry_pb2, query_pb2
 
 Request: TypeAlias = query_pb2.StreamFeaturesRequest | query_pb2.StreamRadiusRequest | query_pb2.StreamIntersectsRequest
@@ -48,7 +49,7 @@ def read(layer: str, options: dict[str, Any]) -> Question:
 def _radius(layer: str, options: dict[str, Any]) -> query_pb2.RadiusQuery:
     if options["radius"] is None:
         raise click.UsageError("--near goes with --radius")
-    longitude, latitude = _numbers(options["near"], 2, "--near")
+    longitude, latitude = numbers(options["near"], 2, "--near")
     center = geometry_pb2.Probe(point=LatLng(latitude=latitude, longitude=longitude))
     return query_pb2.RadiusQuery(layer=layer, center=center, radius_meters=options["radius"], filter=options["filter"])
 
@@ -80,18 +81,8 @@ def _content(path: Path) -> str:
 
 
 def _box(text: str) -> geometry_pb2.BoundingBox:
-    west, south, east, north = _numbers(text, 4, "--bbox")
+    west, south, east, north = numbers(text, 4, "--bbox")
     return geometry_pb2.BoundingBox(west=west, south=south, east=east, north=north)
-
-
-def _numbers(text: str, count: int, option: str) -> list[float]:
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) != count:
-        raise click.BadParameter(f"{text!r} is not {count} numbers with commas between", param_hint=option)
-    return numbers
 
 
 def _output(options: dict[str, Any]) -> query_pb2.Output:
