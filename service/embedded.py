@@ -175,8 +175,9 @@ class EmbeddedPostgres:
         deadline = time.monotonic() + STOP_SECONDS
         if (pid := self.pid) is not None:
             processes.send(pid, SIGNALS[mode])
-        while self.pid is not None:
-            processes.wait(deadline, f"process {pid} of {self._home.data} does not stop")
+            # Its pid file goes a moment before the server itself does.
+            while processes.is_server(pid, self._home.data):
+                processes.wait(deadline, f"process {pid} of {self._home.data} does not stop")
         if self._server:
             self._server.wait(STOP_SECONDS)
             self._server = None
