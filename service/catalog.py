@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from geoalchemy2 import Geometry
-from sqlalchemy import ColumnElement, Table, inspect
+from sqlalchemy import Column, ColumnElement, Table, inspect
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from service.domain import Key
 from service.errors import InvalidArgument, NotFound, Reason
 from service.geography import geography
+from service.mapping import KEPT_BY_SERVER
 from service.models import Base, District, Facility, Parcel, Zone
 
 WGS84 = 4326
@@ -42,6 +43,7 @@ class Property:
     expression: ColumnElement[object]
     nullable: bool
     computed: bool = False
+    writable: bool = False  # a column that takes values, which those that are generated or kept by triggers do not
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Layer:
     geography_column: ColumnElement[object] | None = field(default=None, repr=False)
     revision: int = 0
     unindexed: bool = False  # served though no index does
+    writable: bool = False  # whether callers may change it
+    no_overlap: bool = False  # whether no feature's interior may meet another's
 
     @property
     def is_geography(self) -> bool:
@@ -202,7 +206,8 @@ def shipped_layers() -> tuple[Layer, ...]:
         mapped_layer(
             Parcel,
             "boundary",
-            "Plots of land, each in a district.",
+            "Plots of land, each in a district; none lies on another.",
+            no_overlap=True,
             shown=("district_name",),
             computed=("area_square_meters", "vertex_count"),
         ),
@@ -217,15 +222,17 @@ def mapped_layer(
     name: str | None = None,
     shown: tuple[str, ...] = (),
     computed: tuple[str, ...] = (),
+    no_overlap: bool = False,
 ) -> Layer:
-    """A layer over a mapped class: its columns and the hybrids `shown` as properties, those `computed` on demand."""
+    """A layer over a mapped class: its columns and the hybrids `shown` as properties, those `computed` on demand. It is
+    writable, unless the geometry is generated."""
     table = inspect(model).local_table
     assert isinstance(table, Table)
     column = table.c[geometry]
     assert isinstance(column.type, Geometry)
     (key,) = table.primary_key
     stored = [
-        Property(c.name, property_type(c.type), c, bool(c.nullable))
+        Property(c.name, property_type(c.type), c, bool(c.nullable), writable=_takes_values(c))
         for c in table.c
         if c is not key and not isinstance(c.type, Geometry)
     ]
@@ -239,7 +246,13 @@ def mapped_layer(
         geometry_type=str(column.type.geometry_type),
         srid=column.type.srid,
         properties={prop.name: prop for prop in (*stored, *hybrids)},
+        writable=_takes_values(column),
+        no_overlap=no_overlap,
     )
+
+
+def _takes_values(column: Column[Any]) -> bool:
+    return column.computed is None and column.name not in KEPT_BY_SERVER
 
 
 def _hybrid(model: type[Base], name: str, *, computed: bool) -> Property:

@@ -51,6 +51,7 @@ class Output:
     srid: int | None = None  # of the answer; None: the layer's
     simplify: float = 0.0  # by how much, in units of the layer's CRS
     digits: int | None = None  # of coordinates, behind the point
+    etags: bool = False  # whether each feature says which version of its row it is
 
 
 @dataclass(frozen=True, slots=True)

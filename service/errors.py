@@ -3,6 +3,8 @@
 SpatialError
 ├── InvalidArgument      what the caller wrote is wrong, whatever the state of the data
 ├── NotFound             a layer or feature that is not there
+├── AlreadyExists        a key or value that another feature has
+├── Aborted              somebody else changed the same thing
 ├── FailedPrecondition   right as such, but not for this layer or these data
 ├── PermissionDenied     what the service's role in the database may not do
 ├── ResourceExhausted    too much at once: later, or smaller
@@ -35,6 +37,11 @@ class Reason(StrEnum):
     INVALID_FILTER = "INVALID_FILTER"
     FILTER_TYPE_MISMATCH = "FILTER_TYPE_MISMATCH"
     UNSUPPORTED_PROPERTY_TYPE = "UNSUPPORTED_PROPERTY_TYPE"
+    INVALID_PROPERTY_VALUE = "INVALID_PROPERTY_VALUE"
+    READ_ONLY_PROPERTY = "READ_ONLY_PROPERTY"
+    INVALID_UPDATE_MASK = "INVALID_UPDATE_MASK"
+    REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
+    INVALID_FRESHNESS_TOKEN = "INVALID_FRESHNESS_TOKEN"  # noqa: S105 - not a password
 
     INVALID_ENCODING = "INVALID_ENCODING"
     EMPTY_GEOMETRY = "EMPTY_GEOMETRY"
@@ -46,9 +53,14 @@ class Reason(StrEnum):
     INVALID_GEOMETRY = "INVALID_GEOMETRY"
     SRID_MISMATCH = "SRID_MISMATCH"
     UNKNOWN_SRID = "UNKNOWN_SRID"
+    GEOMETRY_TYPE_MISMATCH = "GEOMETRY_TYPE_MISMATCH"
 
     LAYER_NOT_FOUND = "LAYER_NOT_FOUND"
     FEATURE_NOT_FOUND = "FEATURE_NOT_FOUND"
+    IMPORT_NOT_FOUND = "IMPORT_NOT_FOUND"
+
+    FEATURE_EXISTS = "FEATURE_EXISTS"
+    NOT_UNIQUE = "NOT_UNIQUE"
 
     UNSUPPORTED_DISTANCE_MODEL = "UNSUPPORTED_DISTANCE_MODEL"
     TOPOLOGY_ERROR = "TOPOLOGY_ERROR"
@@ -56,6 +68,12 @@ class Reason(StrEnum):
     NO_GEOMETRY = "NO_GEOMETRY"
     PLAN_TOO_EXPENSIVE = "PLAN_TOO_EXPENSIVE"
     SEQ_SCAN_REFUSED = "SEQ_SCAN_REFUSED"
+    LAYER_READ_ONLY = "LAYER_READ_ONLY"
+    CONSTRAINT_VIOLATED = "CONSTRAINT_VIOLATED"
+    REFERENCE_VIOLATED = "REFERENCE_VIOLATED"
+    OVERLAP = "OVERLAP"
+    TOO_MANY_MATCHES = "TOO_MANY_MATCHES"
+    LEDGER_MISSING = "LEDGER_MISSING"
 
     POOL_EXHAUSTED = "POOL_EXHAUSTED"
     OVERLOADED = "OVERLOADED"
@@ -67,8 +85,12 @@ class Reason(StrEnum):
 
     DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
     SHUTTING_DOWN = "SHUTTING_DOWN"
+    OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 
     NOT_ALLOWED = "NOT_ALLOWED"
+
+    ETAG_MISMATCH = "ETAG_MISMATCH"
+    CONFLICT = "CONFLICT"
 
     INTERNAL = "INTERNAL"
 
@@ -106,6 +128,12 @@ class InvalidArgument(SpatialError): ...
 
 
 class NotFound(SpatialError): ...
+
+
+class AlreadyExists(SpatialError): ...
+
+
+class Aborted(SpatialError): ...
 
 
 class FailedPrecondition(SpatialError): ...

@@ -36,6 +36,7 @@ NAMING_CONVENTION = {
     "pk": "pk_%(table_name)s",
 }
 
+KEPT_BY_SERVER = ("created_at", "updated_at")
 LAST = 100  # `sort_order` of what every table ends with
 
 

@@ -17,7 +17,8 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class Check:
     """Each row of `query` is a finding. Its column `statement` is what mends it, the others are details, and fill the
-    message, in whose braces they are named."""
+    message, in whose braces they are named. A query about tables takes their `oids`, and has a column `root`: to which
+    of them a row belongs."""
 
     kind: str
     severity: Severity
@@ -26,12 +27,28 @@ class Check:
 
     def findings(self, cursor: Cursor, layer: str = "", given: Mapping[str, Any] | None = None) -> Iterator[Finding]:
         for row in examined(cursor, self.kind, layer, self.query, given or {}):
-            if isinstance(row, Finding):
-                yield row
-                continue
-            statement = row.pop("statement", None) or ""
-            message = self.message.format(**row)
-            yield Finding(self.severity, self.kind, message, layer, statement, row)
+            yield row if isinstance(row, Finding) else self._finding(row, layer)
+
+    def findings_of_tables(
+        self, cursor: Cursor, layers: Mapping[int, str], given: Mapping[str, Any]
+    ) -> Iterator[Finding]:
+        """Of the tables with these oids, in one statement for all. Where that fails, as where one of them is locked,
+        each has its own, so that only what cannot be looked at goes unseen."""
+        try:
+            found = rows(cursor, self.query, {**given, "oids": [*layers]})
+        except psycopg2.Error as error:
+            unseen = unexamined(error, self.kind, next(iter(layers.values()), ""))
+            if len(layers) <= 1:
+                yield unseen
+                return
+            for oid, layer in layers.items():
+                yield from self.findings_of_tables(cursor, {oid: layer}, given)
+            return
+        yield from (self._finding(row, layers[row.pop("root")]) for row in found)
+
+    def _finding(self, row: Row, layer: str) -> Finding:
+        statement = row.pop("statement", None) or ""
+        return Finding(self.severity, self.kind, self.message.format(**row), layer, statement, row)
 
 
 def examined(

@@ -43,15 +43,14 @@ def examine_thoroughly(cursor: Cursor, layers: Sequence[Layer]) -> list[Finding]
 
 
 def _looked_at(cursor: Cursor, layers: Sequence[Layer], tolerance: Tolerance) -> Iterator[Finding | Timing]:
-    tables: dict[int, list[Finding]] = {}
-    for layer in layers:
-        found = subject(cursor, layer)
-        if isinstance(found, Finding):
-            yield found
-            continue
-        if found.oid not in tables:  # of two layers of one table the first speaks for it
-            tables[found.oid] = list(table_findings(cursor, found, tolerance))
-            yield from tables[found.oid]
-        yield from missing_indexes(cursor, found, {finding.statement for finding in tables[found.oid]})
-        yield from systems.declared(cursor, found)
-        yield from probed(cursor, found, tolerance)
+    found = [subject(cursor, layer) for layer in layers]
+    yield from (each for each in found if isinstance(each, Finding))
+    subjects = [each for each in found if isinstance(each, Subject)]
+    # Of several layers of one table the first speaks for it.
+    of_tables = list(table_findings(cursor, {each.oid: each.name for each in reversed(subjects)}, tolerance))
+    yield from of_tables
+    mended_by = {finding.statement for finding in of_tables}
+    for each in subjects:
+        yield from missing_indexes(cursor, each, mended_by)
+        yield from systems.declared(cursor, each)
+        yield from probed(cursor, each, tolerance)

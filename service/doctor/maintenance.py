@@ -36,12 +36,12 @@ def steps(cursor: Cursor, layer: Layer, *, reindex: bool) -> list[str]:
     examined = subject(cursor, layer)
     if isinstance(examined, Finding):
         raise _unfit(examined)
-    tables = rows(cursor, _ANALYZE, {"oid": examined.oid})
+    tables = rows(cursor, _ANALYZE, {"oids": [examined.oid]})
     for table in tables:
         if not table["allowed"]:
             message = f"the service's role may not analyse {table['table']}: it must own the table"
             raise PermissionDenied(Reason.NOT_ALLOWED, message, metadata={"table": table["table"]})
-    indexes = rows(cursor, _REINDEX, {"oid": examined.oid}) if reindex else []
+    indexes = rows(cursor, _REINDEX, {"oids": [examined.oid]}) if reindex else []
     return [step["statement"] for step in (*indexes, *tables)]
 
 

@@ -19,6 +19,8 @@ from service.interceptors.call import HEADER, Call
 STATUS: Mapping[type[SpatialError], StatusCode] = {
     errors.InvalidArgument: StatusCode.INVALID_ARGUMENT,
     errors.NotFound: StatusCode.NOT_FOUND,
+    errors.AlreadyExists: StatusCode.ALREADY_EXISTS,
+    errors.Aborted: StatusCode.ABORTED,
     errors.FailedPrecondition: StatusCode.FAILED_PRECONDITION,
     errors.PermissionDenied: StatusCode.PERMISSION_DENIED,
     errors.ResourceExhausted: StatusCode.RESOURCE_EXHAUSTED,

@@ -26,33 +26,33 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from spatial.v1 import geometry_pb2 as spatial_dot_v1_dot_geometry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18spatial/v1/feature.proto\x12\nspatial.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x19spatial/v1/geometry.proto\"\x9c\x01\n\x07\x46\x65\x61ture\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x08geometry\x18\x02 \x01(\x0b\x32\x14.spatial.v1.Geometry\x12+\n\nproperties\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1c\n\x0f\x64istance_meters\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x12\n\x10_distance_meters\"4\n\x0b\x46\x65\x61tureRows\x12%\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32\x13.spatial.v1.Feature\"\x94\x01\n\x0e\x46\x65\x61tureColumns\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\x11\n\tint64_ids\x18\x02 \x03(\x03\x12\x12\n\nstring_ids\x18\x03 \x03(\t\x12\x0b\n\x03wkb\x18\x04 \x03(\x0c\x12\x17\n\x0f\x64istance_meters\x18\x05 \x03(\x01\x12&\n\nproperties\x18\x06 \x03(\x0b\x32\x12.spatial.v1.Column\"\xe9\x02\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnull_rows\x18\x02 \x03(\r\x12+\n\x07strings\x18\x03 \x01(\x0b\x32\x18.spatial.v1.StringValuesH\x00\x12+\n\x08integers\x18\x04 \x01(\x0b\x32\x17.spatial.v1.Int64ValuesH\x00\x12+\n\x07numbers\x18\x05 \x01(\x0b\x32\x18.spatial.v1.DoubleValuesH\x00\x12*\n\x08\x62ooleans\x18\x06 \x01(\x0b\x32\x16.spatial.v1.BoolValuesH\x00\x12-\n\ntimestamps\x18\x07 \x01(\x0b\x32\x17.spatial.v1.Int64ValuesH\x00\x12(\n\x04json\x18\x08 \x01(\x0b\x32\x18.spatial.v1.StringValuesH\x00\x12(\n\x05\x62ytes\x18\t \x01(\x0b\x32\x17.spatial.v1.BytesValuesH\x00\x42\x08\n\x06values\"\x1e\n\x0cStringValues\x12\x0e\n\x06values\x18\x01 \x03(\t\"\x1d\n\x0b\x42ytesValues\x12\x0e\n\x06values\x18\x01 \x03(\x0c\"\x1d\n\x0bInt64Values\x12\x0e\n\x06values\x18\x01 \x03(\x03\"\x1e\n\x0c\x44oubleValues\x12\x0e\n\x06values\x18\x01 \x03(\x01\"\x1c\n\nBoolValues\x12\x0e\n\x06values\x18\x01 \x03(\x08\"\xa9\x01\n\x0c\x46\x65\x61tureBatch\x12\'\n\x04rows\x18\x01 \x01(\x0b\x32\x17.spatial.v1.FeatureRowsH\x00\x12-\n\x07\x63olumns\x18\x02 \x01(\x0b\x32\x1a.spatial.v1.FeatureColumnsH\x00\x12\x13\n\tarrow_ipc\x18\x03 \x01(\x0cH\x00\x12\x14\n\x0cresume_token\x18\x04 \x01(\t\x12\x0c\n\x04srid\x18\x05 \x01(\x05\x42\x08\n\x06layout*t\n\x0b\x42\x61tchLayout\x12\x1c\n\x18\x42\x41TCH_LAYOUT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42\x41TCH_LAYOUT_ROWS\x10\x01\x12\x18\n\x14\x42\x41TCH_LAYOUT_COLUMNS\x10\x02\x12\x16\n\x12\x42\x41TCH_LAYOUT_ARROW\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18spatial/v1/feature.proto\x12\nspatial.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x19spatial/v1/geometry.proto\"\xaa\x01\n\x07\x46\x65\x61ture\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x08geometry\x18\x02 \x01(\x0b\x32\x14.spatial.v1.Geometry\x12+\n\nproperties\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1c\n\x0f\x64istance_meters\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x05 \x01(\tB\x12\n\x10_distance_meters\"4\n\x0b\x46\x65\x61tureRows\x12%\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32\x13.spatial.v1.Feature\"\x94\x01\n\x0e\x46\x65\x61tureColumns\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\x11\n\tint64_ids\x18\x02 \x03(\x03\x12\x12\n\nstring_ids\x18\x03 \x03(\t\x12\x0b\n\x03wkb\x18\x04 \x03(\x0c\x12\x17\n\x0f\x64istance_meters\x18\x05 \x03(\x01\x12&\n\nproperties\x18\x06 \x03(\x0b\x32\x12.spatial.v1.Column\"\xe9\x02\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnull_rows\x18\x02 \x03(\r\x12+\n\x07strings\x18\x03 \x01(\x0b\x32\x18.spatial.v1.StringValuesH\x00\x12+\n\x08integers\x18\x04 \x01(\x0b\x32\x17.spatial.v1.Int64ValuesH\x00\x12+\n\x07numbers\x18\x05 \x01(\x0b\x32\x18.spatial.v1.DoubleValuesH\x00\x12*\n\x08\x62ooleans\x18\x06 \x01(\x0b\x32\x16.spatial.v1.BoolValuesH\x00\x12-\n\ntimestamps\x18\x07 \x01(\x0b\x32\x17.spatial.v1.Int64ValuesH\x00\x12(\n\x04json\x18\x08 \x01(\x0b\x32\x18.spatial.v1.StringValuesH\x00\x12(\n\x05\x62ytes\x18\t \x01(\x0b\x32\x17.spatial.v1.BytesValuesH\x00\x42\x08\n\x06values\"\x1e\n\x0cStringValues\x12\x0e\n\x06values\x18\x01 \x03(\t\"\x1d\n\x0b\x42ytesValues\x12\x0e\n\x06values\x18\x01 \x03(\x0c\"\x1d\n\x0bInt64Values\x12\x0e\n\x06values\x18\x01 \x03(\x03\"\x1e\n\x0c\x44oubleValues\x12\x0e\n\x06values\x18\x01 \x03(\x01\"\x1c\n\nBoolValues\x12\x0e\n\x06values\x18\x01 \x03(\x08\"\xa9\x01\n\x0c\x46\x65\x61tureBatch\x12\'\n\x04rows\x18\x01 \x01(\x0b\x32\x17.spatial.v1.FeatureRowsH\x00\x12-\n\x07\x63olumns\x18\x02 \x01(\x0b\x32\x1a.spatial.v1.FeatureColumnsH\x00\x12\x13\n\tarrow_ipc\x18\x03 \x01(\x0cH\x00\x12\x14\n\x0cresume_token\x18\x04 \x01(\t\x12\x0c\n\x04srid\x18\x05 \x01(\x05\x42\x08\n\x06layout*t\n\x0b\x42\x61tchLayout\x12\x1c\n\x18\x42\x41TCH_LAYOUT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42\x41TCH_LAYOUT_ROWS\x10\x01\x12\x18\n\x14\x42\x41TCH_LAYOUT_COLUMNS\x10\x02\x12\x16\n\x12\x42\x41TCH_LAYOUT_ARROW\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spatial.v1.feature_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BATCHLAYOUT']._serialized_start=1153
-  _globals['_BATCHLAYOUT']._serialized_end=1269
+  _globals['_BATCHLAYOUT']._serialized_start=1167
+  _globals['_BATCHLAYOUT']._serialized_end=1283
   _globals['_FEATURE']._serialized_start=98
-  _globals['_FEATURE']._serialized_end=254
-  _globals['_FEATUREROWS']._serialized_start=256
-  _globals['_FEATUREROWS']._serialized_end=308
-  _globals['_FEATURECOLUMNS']._serialized_start=311
-  _globals['_FEATURECOLUMNS']._serialized_end=459
-  _globals['_COLUMN']._serialized_start=462
-  _globals['_COLUMN']._serialized_end=823
-  _globals['_STRINGVALUES']._serialized_start=825
-  _globals['_STRINGVALUES']._serialized_end=855
-  _globals['_BYTESVALUES']._serialized_start=857
-  _globals['_BYTESVALUES']._serialized_end=886
-  _globals['_INT64VALUES']._serialized_start=888
-  _globals['_INT64VALUES']._serialized_end=917
-  _globals['_DOUBLEVALUES']._serialized_start=919
-  _globals['_DOUBLEVALUES']._serialized_end=949
-  _globals['_BOOLVALUES']._serialized_start=951
-  _globals['_BOOLVALUES']._serialized_end=979
-  _globals['_FEATUREBATCH']._serialized_start=982
-  _globals['_FEATUREBATCH']._serialized_end=1151
+  _globals['_FEATURE']._serialized_end=268
+  _globals['_FEATUREROWS']._serialized_start=270
+  _globals['_FEATUREROWS']._serialized_end=322
+  _globals['_FEATURECOLUMNS']._serialized_start=325
+  _globals['_FEATURECOLUMNS']._serialized_end=473
+  _globals['_COLUMN']._serialized_start=476
+  _globals['_COLUMN']._serialized_end=837
+  _globals['_STRINGVALUES']._serialized_start=839
+  _globals['_STRINGVALUES']._serialized_end=869
+  _globals['_BYTESVALUES']._serialized_start=871
+  _globals['_BYTESVALUES']._serialized_end=900
+  _globals['_INT64VALUES']._serialized_start=902
+  _globals['_INT64VALUES']._serialized_end=931
+  _globals['_DOUBLEVALUES']._serialized_start=933
+  _globals['_DOUBLEVALUES']._serialized_end=963
+  _globals['_BOOLVALUES']._serialized_start=965
+  _globals['_BOOLVALUES']._serialized_end=993
+  _globals['_FEATUREBATCH']._serialized_start=996
+  _globals['_FEATUREBATCH']._serialized_end=1165
 # @@protoc_insertion_point(module_scope)

@@ -21,16 +21,18 @@ BATCH_LAYOUT_COLUMNS: BatchLayout
 BATCH_LAYOUT_ARROW: BatchLayout
 
 class Feature(_message.Message):
-    __slots__ = ("id", "geometry", "properties", "distance_meters")
+    __slots__ = ("id", "geometry", "properties", "distance_meters", "etag")
     ID_FIELD_NUMBER: _ClassVar[int]
     GEOMETRY_FIELD_NUMBER: _ClassVar[int]
     PROPERTIES_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_METERS_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
     id: str
     geometry: _geometry_pb2.Geometry
     properties: _struct_pb2.Struct
     distance_meters: float
-    def __init__(self, id: _Optional[str] = ..., geometry: _Optional[_Union[_geometry_pb2.Geometry, _Mapping]] = ..., properties: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., distance_meters: _Optional[float] = ...) -> None: ...
+    etag: str
+    def __init__(self, id: _Optional[str] = ..., geometry: _Optional[_Union[_geometry_pb2.Geometry, _Mapping]] = ..., properties: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., distance_meters: _Optional[float] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class FeatureRows(_message.Message):
     __slots__ = ("features",)

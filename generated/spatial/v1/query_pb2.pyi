@@ -123,7 +123,7 @@ class Query(_message.Message):
     def __init__(self, radius: _Optional[_Union[RadiusQuery, _Mapping]] = ..., nearest: _Optional[_Union[NearestQuery, _Mapping]] = ..., intersects: _Optional[_Union[IntersectsQuery, _Mapping]] = ..., layer: _Optional[_Union[LayerQuery, _Mapping]] = ..., join: _Optional[_Union[JoinQuery, _Mapping]] = ...) -> None: ...
 
 class Output(_message.Message):
-    __slots__ = ("properties", "view", "encoding", "srid", "simplify_tolerance", "decimal_digits", "no_properties")
+    __slots__ = ("properties", "view", "encoding", "srid", "simplify_tolerance", "decimal_digits", "no_properties", "etags")
     PROPERTIES_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
@@ -131,6 +131,7 @@ class Output(_message.Message):
     SIMPLIFY_TOLERANCE_FIELD_NUMBER: _ClassVar[int]
     DECIMAL_DIGITS_FIELD_NUMBER: _ClassVar[int]
     NO_PROPERTIES_FIELD_NUMBER: _ClassVar[int]
+    ETAGS_FIELD_NUMBER: _ClassVar[int]
     properties: _containers.RepeatedScalarFieldContainer[str]
     view: _geometry_pb2.GeometryView
     encoding: _geometry_pb2.GeometryEncoding
@@ -138,19 +139,22 @@ class Output(_message.Message):
     simplify_tolerance: float
     decimal_digits: int
     no_properties: bool
-    def __init__(self, properties: _Optional[_Iterable[str]] = ..., view: _Optional[_Union[_geometry_pb2.GeometryView, str]] = ..., encoding: _Optional[_Union[_geometry_pb2.GeometryEncoding, str]] = ..., srid: _Optional[int] = ..., simplify_tolerance: _Optional[float] = ..., decimal_digits: _Optional[int] = ..., no_properties: _Optional[bool] = ...) -> None: ...
+    etags: bool
+    def __init__(self, properties: _Optional[_Iterable[str]] = ..., view: _Optional[_Union[_geometry_pb2.GeometryView, str]] = ..., encoding: _Optional[_Union[_geometry_pb2.GeometryEncoding, str]] = ..., srid: _Optional[int] = ..., simplify_tolerance: _Optional[float] = ..., decimal_digits: _Optional[int] = ..., no_properties: _Optional[bool] = ..., etags: _Optional[bool] = ...) -> None: ...
 
 class Property(_message.Message):
-    __slots__ = ("name", "type", "nullable", "computed")
+    __slots__ = ("name", "type", "nullable", "computed", "writable")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     NULLABLE_FIELD_NUMBER: _ClassVar[int]
     COMPUTED_FIELD_NUMBER: _ClassVar[int]
+    WRITABLE_FIELD_NUMBER: _ClassVar[int]
     name: str
     type: PropertyType
     nullable: bool
     computed: bool
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[PropertyType, str]] = ..., nullable: _Optional[bool] = ..., computed: _Optional[bool] = ...) -> None: ...
+    writable: bool
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[PropertyType, str]] = ..., nullable: _Optional[bool] = ..., computed: _Optional[bool] = ..., writable: _Optional[bool] = ...) -> None: ...
 
 class Index(_message.Message):
     __slots__ = ("name", "definition", "valid")
@@ -163,7 +167,7 @@ class Index(_message.Message):
     def __init__(self, name: _Optional[str] = ..., definition: _Optional[str] = ..., valid: _Optional[bool] = ...) -> None: ...
 
 class Layer(_message.Message):
-    __slots__ = ("name", "description", "geometry_type", "srid", "properties", "extent", "estimated_rows", "indexes", "source", "key", "geometry_column", "geography", "problems")
+    __slots__ = ("name", "description", "geometry_type", "srid", "properties", "extent", "estimated_rows", "indexes", "source", "key", "geometry_column", "geography", "problems", "writable", "no_overlap")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     GEOMETRY_TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -177,6 +181,8 @@ class Layer(_message.Message):
     GEOMETRY_COLUMN_FIELD_NUMBER: _ClassVar[int]
     GEOGRAPHY_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    WRITABLE_FIELD_NUMBER: _ClassVar[int]
+    NO_OVERLAP_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     geometry_type: str
@@ -190,7 +196,9 @@ class Layer(_message.Message):
     geometry_column: str
     geography: bool
     problems: _containers.RepeatedCompositeFieldContainer[LayerProblem]
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., geometry_type: _Optional[str] = ..., srid: _Optional[int] = ..., properties: _Optional[_Iterable[_Union[Property, _Mapping]]] = ..., extent: _Optional[_Union[_geometry_pb2.BoundingBox, _Mapping]] = ..., estimated_rows: _Optional[int] = ..., indexes: _Optional[_Iterable[_Union[Index, _Mapping]]] = ..., source: _Optional[str] = ..., key: _Optional[str] = ..., geometry_column: _Optional[str] = ..., geography: _Optional[bool] = ..., problems: _Optional[_Iterable[_Union[LayerProblem, _Mapping]]] = ...) -> None: ...
+    writable: bool
+    no_overlap: bool
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., geometry_type: _Optional[str] = ..., srid: _Optional[int] = ..., properties: _Optional[_Iterable[_Union[Property, _Mapping]]] = ..., extent: _Optional[_Union[_geometry_pb2.BoundingBox, _Mapping]] = ..., estimated_rows: _Optional[int] = ..., indexes: _Optional[_Iterable[_Union[Index, _Mapping]]] = ..., source: _Optional[str] = ..., key: _Optional[str] = ..., geometry_column: _Optional[str] = ..., geography: _Optional[bool] = ..., problems: _Optional[_Iterable[_Union[LayerProblem, _Mapping]]] = ..., writable: _Optional[bool] = ..., no_overlap: _Optional[bool] = ...) -> None: ...
 
 class LayerProblem(_message.Message):
     __slots__ = ("message", "statement")
@@ -227,24 +235,28 @@ class GetLayerRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class GetFeatureRequest(_message.Message):
-    __slots__ = ("layer", "id", "output")
+    __slots__ = ("layer", "id", "output", "freshness_token")
     LAYER_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    FRESHNESS_TOKEN_FIELD_NUMBER: _ClassVar[int]
     layer: str
     id: str
     output: Output
-    def __init__(self, layer: _Optional[str] = ..., id: _Optional[str] = ..., output: _Optional[_Union[Output, _Mapping]] = ...) -> None: ...
+    freshness_token: str
+    def __init__(self, layer: _Optional[str] = ..., id: _Optional[str] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., freshness_token: _Optional[str] = ...) -> None: ...
 
 class BatchGetFeaturesRequest(_message.Message):
-    __slots__ = ("layer", "ids", "output")
+    __slots__ = ("layer", "ids", "output", "freshness_token")
     LAYER_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    FRESHNESS_TOKEN_FIELD_NUMBER: _ClassVar[int]
     layer: str
     ids: _containers.RepeatedScalarFieldContainer[str]
     output: Output
-    def __init__(self, layer: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., output: _Optional[_Union[Output, _Mapping]] = ...) -> None: ...
+    freshness_token: str
+    def __init__(self, layer: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., freshness_token: _Optional[str] = ...) -> None: ...
 
 class BatchGetFeaturesResponse(_message.Message):
     __slots__ = ("features", "missing_ids")
@@ -255,16 +267,18 @@ class BatchGetFeaturesResponse(_message.Message):
     def __init__(self, features: _Optional[_Iterable[_Union[_feature_pb2.Feature, _Mapping]]] = ..., missing_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SearchRadiusRequest(_message.Message):
-    __slots__ = ("query", "output", "page_size", "page_token")
+    __slots__ = ("query", "output", "page_size", "page_token", "freshness_token")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FRESHNESS_TOKEN_FIELD_NUMBER: _ClassVar[int]
     query: RadiusQuery
     output: Output
     page_size: int
     page_token: str
-    def __init__(self, query: _Optional[_Union[RadiusQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    freshness_token: str
+    def __init__(self, query: _Optional[_Union[RadiusQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., freshness_token: _Optional[str] = ...) -> None: ...
 
 class SearchRadiusResponse(_message.Message):
     __slots__ = ("features", "next_page_token")
@@ -275,14 +289,16 @@ class SearchRadiusResponse(_message.Message):
     def __init__(self, features: _Optional[_Iterable[_Union[_feature_pb2.Feature, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class SearchNearestRequest(_message.Message):
-    __slots__ = ("query", "output", "limit")
+    __slots__ = ("query", "output", "limit", "freshness_token")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    FRESHNESS_TOKEN_FIELD_NUMBER: _ClassVar[int]
     query: NearestQuery
     output: Output
     limit: int
-    def __init__(self, query: _Optional[_Union[NearestQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., limit: _Optional[int] = ...) -> None: ...
+    freshness_token: str
+    def __init__(self, query: _Optional[_Union[NearestQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., limit: _Optional[int] = ..., freshness_token: _Optional[str] = ...) -> None: ...
 
 class SearchNearestResponse(_message.Message):
     __slots__ = ("features",)
@@ -291,16 +307,18 @@ class SearchNearestResponse(_message.Message):
     def __init__(self, features: _Optional[_Iterable[_Union[_feature_pb2.Feature, _Mapping]]] = ...) -> None: ...
 
 class SearchIntersectsRequest(_message.Message):
-    __slots__ = ("query", "output", "page_size", "page_token")
+    __slots__ = ("query", "output", "page_size", "page_token", "freshness_token")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FRESHNESS_TOKEN_FIELD_NUMBER: _ClassVar[int]
     query: IntersectsQuery
     output: Output
     page_size: int
     page_token: str
-    def __init__(self, query: _Optional[_Union[IntersectsQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    freshness_token: str
+    def __init__(self, query: _Optional[_Union[IntersectsQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., freshness_token: _Optional[str] = ...) -> None: ...
 
 class SearchIntersectsResponse(_message.Message):
     __slots__ = ("features", "next_page_token")
@@ -311,7 +329,7 @@ class SearchIntersectsResponse(_message.Message):
     def __init__(self, features: _Optional[_Iterable[_Union[_feature_pb2.Feature, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CountFeaturesRequest(_message.Message):
-    __slots__ = ("query", "mode")
+    __slots__ = ("query", "mode", "freshness_token")
     class Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         MODE_UNSPECIFIED: _ClassVar[CountFeaturesRequest.Mode]
@@ -322,9 +340,11 @@ class CountFeaturesRequest(_message.Message):
     MODE_ESTIMATED: CountFeaturesRequest.Mode
     QUERY_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
+    FRESHNESS_TOKEN_FIELD_NUMBER: _ClassVar[int]
     query: Query
     mode: CountFeaturesRequest.Mode
-    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., mode: _Optional[_Union[CountFeaturesRequest.Mode, str]] = ...) -> None: ...
+    freshness_token: str
+    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., mode: _Optional[_Union[CountFeaturesRequest.Mode, str]] = ..., freshness_token: _Optional[str] = ...) -> None: ...
 
 class CountFeaturesResponse(_message.Message):
     __slots__ = ("count", "mode")
@@ -335,60 +355,68 @@ class CountFeaturesResponse(_message.Message):
     def __init__(self, count: _Optional[int] = ..., mode: _Optional[_Union[CountFeaturesRequest.Mode, str]] = ...) -> None: ...
 
 class StreamRadiusRequest(_message.Message):
-    __slots__ = ("query", "output", "layout", "resumable", "resume_token")
+    __slots__ = ("query", "output", "layout", "resumable", "resume_token", "freshness_token")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
     RESUMABLE_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FRESHNESS_TOKEN_FIELD_NUMBER: _ClassVar[int]
     query: RadiusQuery
     output: Output
     layout: _feature_pb2.BatchLayout
     resumable: bool
     resume_token: str
-    def __init__(self, query: _Optional[_Union[RadiusQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., layout: _Optional[_Union[_feature_pb2.BatchLayout, str]] = ..., resumable: _Optional[bool] = ..., resume_token: _Optional[str] = ...) -> None: ...
+    freshness_token: str
+    def __init__(self, query: _Optional[_Union[RadiusQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., layout: _Optional[_Union[_feature_pb2.BatchLayout, str]] = ..., resumable: _Optional[bool] = ..., resume_token: _Optional[str] = ..., freshness_token: _Optional[str] = ...) -> None: ...
 
 class StreamIntersectsRequest(_message.Message):
-    __slots__ = ("query", "output", "layout", "resumable", "resume_token")
+    __slots__ = ("query", "output", "layout", "resumable", "resume_token", "freshness_token")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
     RESUMABLE_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FRESHNESS_TOKEN_FIELD_NUMBER: _ClassVar[int]
     query: IntersectsQuery
     output: Output
     layout: _feature_pb2.BatchLayout
     resumable: bool
     resume_token: str
-    def __init__(self, query: _Optional[_Union[IntersectsQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., layout: _Optional[_Union[_feature_pb2.BatchLayout, str]] = ..., resumable: _Optional[bool] = ..., resume_token: _Optional[str] = ...) -> None: ...
+    freshness_token: str
+    def __init__(self, query: _Optional[_Union[IntersectsQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., layout: _Optional[_Union[_feature_pb2.BatchLayout, str]] = ..., resumable: _Optional[bool] = ..., resume_token: _Optional[str] = ..., freshness_token: _Optional[str] = ...) -> None: ...
 
 class StreamFeaturesRequest(_message.Message):
-    __slots__ = ("query", "output", "layout", "resumable", "resume_token")
+    __slots__ = ("query", "output", "layout", "resumable", "resume_token", "freshness_token")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
     RESUMABLE_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FRESHNESS_TOKEN_FIELD_NUMBER: _ClassVar[int]
     query: LayerQuery
     output: Output
     layout: _feature_pb2.BatchLayout
     resumable: bool
     resume_token: str
-    def __init__(self, query: _Optional[_Union[LayerQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., layout: _Optional[_Union[_feature_pb2.BatchLayout, str]] = ..., resumable: _Optional[bool] = ..., resume_token: _Optional[str] = ...) -> None: ...
+    freshness_token: str
+    def __init__(self, query: _Optional[_Union[LayerQuery, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., layout: _Optional[_Union[_feature_pb2.BatchLayout, str]] = ..., resumable: _Optional[bool] = ..., resume_token: _Optional[str] = ..., freshness_token: _Optional[str] = ...) -> None: ...
 
 class StreamJoinRequest(_message.Message):
-    __slots__ = ("query", "left_output", "right_output", "resumable", "resume_token")
+    __slots__ = ("query", "left_output", "right_output", "resumable", "resume_token", "freshness_token")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUTPUT_FIELD_NUMBER: _ClassVar[int]
     RIGHT_OUTPUT_FIELD_NUMBER: _ClassVar[int]
     RESUMABLE_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FRESHNESS_TOKEN_FIELD_NUMBER: _ClassVar[int]
     query: JoinQuery
     left_output: Output
     right_output: Output
     resumable: bool
     resume_token: str
-    def __init__(self, query: _Optional[_Union[JoinQuery, _Mapping]] = ..., left_output: _Optional[_Union[Output, _Mapping]] = ..., right_output: _Optional[_Union[Output, _Mapping]] = ..., resumable: _Optional[bool] = ..., resume_token: _Optional[str] = ...) -> None: ...
+    freshness_token: str
+    def __init__(self, query: _Optional[_Union[JoinQuery, _Mapping]] = ..., left_output: _Optional[_Union[Output, _Mapping]] = ..., right_output: _Optional[_Union[Output, _Mapping]] = ..., resumable: _Optional[bool] = ..., resume_token: _Optional[str] = ..., freshness_token: _Optional[str] = ...) -> None: ...
 
 class JoinPair(_message.Message):
     __slots__ = ("left_id", "right_id", "distance_meters", "left", "right")
@@ -413,16 +441,18 @@ class JoinBatch(_message.Message):
     def __init__(self, pairs: _Optional[_Iterable[_Union[JoinPair, _Mapping]]] = ..., resume_token: _Optional[str] = ...) -> None: ...
 
 class MatchRequest(_message.Message):
-    __slots__ = ("query", "output", "limit", "probes")
+    __slots__ = ("query", "output", "limit", "probes", "freshness_token")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     PROBES_FIELD_NUMBER: _ClassVar[int]
+    FRESHNESS_TOKEN_FIELD_NUMBER: _ClassVar[int]
     query: Query
     output: Output
     limit: int
     probes: _containers.RepeatedCompositeFieldContainer[MatchProbe]
-    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., limit: _Optional[int] = ..., probes: _Optional[_Iterable[_Union[MatchProbe, _Mapping]]] = ...) -> None: ...
+    freshness_token: str
+    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., limit: _Optional[int] = ..., probes: _Optional[_Iterable[_Union[MatchProbe, _Mapping]]] = ..., freshness_token: _Optional[str] = ...) -> None: ...
 
 class MatchProbe(_message.Message):
     __slots__ = ("key", "probe")
@@ -451,20 +481,22 @@ class Match(_message.Message):
     def __init__(self, key: _Optional[str] = ..., features: _Optional[_Iterable[_Union[_feature_pb2.Feature, _Mapping]]] = ..., more: _Optional[bool] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class AggregateGridRequest(_message.Message):
-    __slots__ = ("query", "shape", "cell_size", "zoom", "property", "encoding")
+    __slots__ = ("query", "shape", "cell_size", "zoom", "property", "encoding", "freshness_token")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     CELL_SIZE_FIELD_NUMBER: _ClassVar[int]
     ZOOM_FIELD_NUMBER: _ClassVar[int]
     PROPERTY_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
+    FRESHNESS_TOKEN_FIELD_NUMBER: _ClassVar[int]
     query: Query
     shape: GridShape
     cell_size: float
     zoom: int
     property: str
     encoding: _geometry_pb2.GeometryEncoding
-    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., shape: _Optional[_Union[GridShape, str]] = ..., cell_size: _Optional[float] = ..., zoom: _Optional[int] = ..., property: _Optional[str] = ..., encoding: _Optional[_Union[_geometry_pb2.GeometryEncoding, str]] = ...) -> None: ...
+    freshness_token: str
+    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., shape: _Optional[_Union[GridShape, str]] = ..., cell_size: _Optional[float] = ..., zoom: _Optional[int] = ..., property: _Optional[str] = ..., encoding: _Optional[_Union[_geometry_pb2.GeometryEncoding, str]] = ..., freshness_token: _Optional[str] = ...) -> None: ...
 
 class GridBatch(_message.Message):
     __slots__ = ("cells", "srid")
