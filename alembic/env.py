@@ -7,13 +7,14 @@ from alembic import context
 from geoalchemy2 import alembic_helpers
 from sqlalchemy import URL, Connection, NullPool, create_engine
 
+from service.db import ledger
 from service.db.engine import database_url
 from service.migrations import wait_for_turn
 from service.models import Base
 from service.settings import Settings
 
 OPTIONS: dict[str, Any] = {
-    "target_metadata": Base.metadata,
+    "target_metadata": [Base.metadata, ledger.metadata],
     "include_object": alembic_helpers.include_object,
     "process_revision_directives": alembic_helpers.writer,
     "render_item": alembic_helpers.render_item,

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import grpc
 
-from service.cli.query import numbers, predicate, probe, probe_of
+from service.cli.query import area, bounds, numbers, predicate, probe
 from spatial.v1 import admin_pb2, admin_pb2_grpc, geometry_pb2, query_pb2
 
 
@@ -19,6 +19,7 @@ def explain() -> None:
     The same words as for `spatial query`:
       spatial explain radius facilities --at 40.7128,-74.006 --radius 2000
       spatial explain nearest zones --at 0,-30 --analyze
+      spatial explain nearest facilities --feature zones/77
       spatial explain intersects parcels --bbox -74.02,40.70,-73.99,40.72 --stream
     And of what only streams answer:
       spatial explain layer zones --filter "category = 'country'"
@@ -62,34 +63,40 @@ stream = click.option("--stream", is_flag=True, help="Of the stream of all it fi
 @output
 @common
 def radius(
-    layer: str, at: str, wkt: str, bbox: str, radius: float, condition: str, properties: list[str], **options: Any
+    layer: str, probe: geometry_pb2.Probe, radius: float, condition: str, properties: list[str], **options: Any
 ) -> None:
     """Features within a distance.
 
     \b
     spatial explain radius facilities --at 40.7128,-74.006 --radius 2000
     """
-    center = probe_of(at, wkt, bbox)
-    asked = query_pb2.RadiusQuery(layer=layer, center=center, radius_meters=radius, filter=condition)
+    asked = query_pb2.RadiusQuery(layer=layer, center=probe, radius_meters=radius, filter=condition)
     _run(query_pb2.Query(radius=asked), properties, **options)
 
 
 @explain.command()
 @click.argument("layer")
 @probe
-@click.option("--within", "farthest", type=float, help="Metres beyond which nothing is found.")
+@bounds
 @output
 @common
 def nearest(
-    layer: str, at: str, wkt: str, bbox: str, farthest: float, condition: str, properties: list[str], **options: Any
+    layer: str,
+    probe: geometry_pb2.Probe,
+    farthest: float | None,
+    inside: str | None,
+    condition: str,
+    properties: list[str],
+    **options: Any,
 ) -> None:
     """The nearest features.
 
     \b
     spatial explain nearest zones --at 0,-30 --analyze
     """
-    center = probe_of(at, wkt, bbox)
-    asked = query_pb2.NearestQuery(layer=layer, center=center, max_distance_meters=farthest, filter=condition)
+    asked = query_pb2.NearestQuery(
+        layer=layer, center=probe, max_distance_meters=farthest, within=area(inside), filter=condition
+    )
     _run(query_pb2.Query(nearest=asked), properties, **options)
 
 
@@ -101,7 +108,7 @@ def nearest(
 @output
 @common
 def intersects(
-    layer: str, at: str, wkt: str, bbox: str, predicate: str, condition: str, properties: list[str], **options: Any
+    layer: str, probe: geometry_pb2.Probe, predicate: str, condition: str, properties: list[str], **options: Any
 ) -> None:
     """Features that stand in a relation to a geometry.
 
@@ -109,7 +116,7 @@ def intersects(
     spatial explain intersects parcels --bbox -74.02,40.70,-73.99,40.72 --json
     """
     asked = query_pb2.IntersectsQuery(
-        layer=layer, probe=probe_of(at, wkt, bbox), predicate=f"PREDICATE_{predicate.upper()}", filter=condition
+        layer=layer, probe=probe, predicate=f"PREDICATE_{predicate.upper()}", filter=condition
     )
     _run(query_pb2.Query(intersects=asked), properties, **options)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 from typing import Any
 
 import click
@@ -33,7 +34,6 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--digits", type=int, metavar="0-15", help="Decimal digits of coordinates."),
         click.option("--simplify", type=float, metavar="UNITS", help="By how much shapes may be off, to be simpler."),
         click.option("--srid", type=int, metavar="EPSG", help="The CRS to answer in; the layer's unless given."),
-        click.option("--feature", metavar="LAYER/ID", help="A feature of any layer, to ask about."),
         click.option(
             "--property", "properties", multiple=True, help="A property to show, again for more; all unless given."
         ),
@@ -47,14 +47,34 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def probe(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say what is asked about; one of them must be given."""
+    """The options that say what is asked about; one of them must be given. The command gets what it says as `probe`."""
+
+    @wraps(command)
+    def about(*arguments: Any, at: str, wkt: str, bbox: str, feature: str, **options: Any) -> None:
+        command(*arguments, probe=_probe(at, wkt, bbox, feature), **options)
+
     for option in (
+        click.option("--feature", metavar="LAYER/ID", help="A feature of any layer."),
         click.option("--at", metavar="LAT,LON", help="A point."),
         click.option("--wkt", help="Any geometry, in EPSG:4326 unless it begins with SRID=…;"),
         click.option("--bbox", metavar="WEST,SOUTH,EAST,NORTH", help="A box; west > east crosses the antimeridian."),
     ):
+        about = option(about)
+    return about
+
+
+def bounds(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say where the nearest may be."""
+    for option in (
+        click.option("--inside", metavar="WKT", help="Only features that meet this polygon."),
+        click.option("--within", "farthest", type=float, help="Metres beyond which nothing is found."),
+    ):
         command = option(command)
     return command
+
+
+def area(inside: str | None) -> geometry_pb2.Geometry | None:
+    return None if inside is None else geometry_pb2.Geometry(wkt=inside)
 
 
 predicate = click.option(
@@ -71,15 +91,14 @@ predicate = click.option(
 @probe
 @click.option("--radius", required=True, type=float, help="Metres.")
 @common
-def radius(layer: str, at: str, wkt: str, bbox: str, radius: float, **options: Any) -> None:
+def radius(layer: str, probe: geometry_pb2.Probe, radius: float, **options: Any) -> None:
     """Features within a distance, nearest first.
 
     \b
     spatial query radius facilities --at 40.7128,-74.006 --radius 2000 --property name --property kind
     """
-    center = probe_of(at, wkt, bbox, options["feature"])
     request = query_pb2.SearchRadiusRequest(
-        query=query_pb2.RadiusQuery(layer=layer, center=center, radius_meters=radius, filter=options["filter"]),
+        query=query_pb2.RadiusQuery(layer=layer, center=probe, radius_meters=radius, filter=options["filter"]),
         output=_output(options),
         page_size=options["limit"],
     )
@@ -89,12 +108,9 @@ def radius(layer: str, at: str, wkt: str, bbox: str, radius: float, **options: A
 @query.command()
 @click.argument("layer")
 @probe
-@click.option("--within", "farthest", type=float, help="Metres beyond which nothing is found.")
-@click.option("--inside", metavar="WKT", help="Only features that meet this polygon.")
+@bounds
 @common
-def nearest(
-    layer: str, at: str, wkt: str, bbox: str, farthest: float | None, inside: str | None, **options: Any
-) -> None:
+def nearest(layer: str, probe: geometry_pb2.Probe, farthest: float | None, inside: str | None, **options: Any) -> None:
     """The nearest features, by true distance.
 
     \b
@@ -103,9 +119,9 @@ def nearest(
     request = query_pb2.SearchNearestRequest(
         query=query_pb2.NearestQuery(
             layer=layer,
-            center=probe_of(at, wkt, bbox, options["feature"]),
+            center=probe,
             max_distance_meters=farthest,
-            within=None if inside is None else geometry_pb2.Geometry(wkt=inside),
+            within=area(inside),
             filter=options["filter"],
         ),
         output=_output(options),
@@ -119,7 +135,7 @@ def nearest(
 @probe
 @predicate
 @common
-def intersects(layer: str, at: str, wkt: str, bbox: str, predicate: str, **options: Any) -> None:
+def intersects(layer: str, probe: geometry_pb2.Probe, predicate: str, **options: Any) -> None:
     """Features that stand in a relation to a geometry, in order of their ids.
 
     \b
@@ -128,16 +144,14 @@ def intersects(layer: str, at: str, wkt: str, bbox: str, predicate: str, **optio
     """
     name = f"PREDICATE_{predicate.upper()}"
     request = query_pb2.SearchIntersectsRequest(
-        query=query_pb2.IntersectsQuery(
-            layer=layer, probe=probe_of(at, wkt, bbox, options["feature"]), predicate=name, filter=options["filter"]
-        ),
+        query=query_pb2.IntersectsQuery(layer=layer, probe=probe, predicate=name, filter=options["filter"]),
         output=_output(options),
         page_size=options["limit"],
     )
     _run(options, lambda stub, timeout: stub.SearchIntersects(request, timeout=timeout))
 
 
-def probe_of(at: str | None, wkt: str | None, bbox: str | None, feature: str | None = None) -> geometry_pb2.Probe:
+def _probe(at: str | None, wkt: str | None, bbox: str | None, feature: str | None) -> geometry_pb2.Probe:
     if sum(option is not None for option in (at, wkt, bbox, feature)) != 1:
         raise click.UsageError("say where: exactly one of --at, --wkt, --bbox, --feature")
     if feature is not None:

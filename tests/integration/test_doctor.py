@@ -9,6 +9,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatev
 from service.catalog import Layer
 from service.doctor.findings import Finding, Severity
 from service.doctor.maintenance import steps
+from service.doctor.tables import table_findings
 from service.doctor.tolerance import Tolerance
 from tests import ailing
 from tests.ailing import GIST, OTHER, PRIMARY, C, K, Spoil, T, cursor_of, does, examined, layer, make, of_kind, run
@@ -342,6 +343,19 @@ def test_a_view_whose_table_has_no_index(url: str, cursor: Cursor) -> None:
 
     run(url, f"CREATE INDEX ON {ailing.S}.base USING gist (geography({C}))", f"ANALYZE {ailing.S}.base")
     assert of_layer(examined(cursor, layer())) == []
+
+
+def test_what_is_behind_two_layers_is_told_of_each(url: str, cursor: Cursor) -> None:
+    make(url)
+    run(url, f"CREATE VIEW {ailing.S}.seen AS SELECT * FROM {T}", f'CREATE INDEX "ix again" ON {T} USING gist ({C})')
+    oids = [ailing.value(url, f"SELECT '{name}'::regclass::oid") for name in (T, f"{ailing.S}.seen")]
+    found = [*table_findings(cursor, dict(zip(oids, ("thing", "seen"), strict=True)), Tolerance())]
+
+    assert {(finding.kind, finding.layer) for finding in found} == {
+        ("duplicate-index", "thing"),
+        ("duplicate-index", "seen"),
+    }
+    assert {finding.statement for finding in found} == {f'DROP INDEX CONCURRENTLY {ailing.S}."ix again"'}
 
 
 def test_what_looks_after_a_layer_looks_after_what_is_behind_it(url: str, cursor: Cursor) -> None:

@@ -288,6 +288,24 @@ def test_a_table_that_is_locked_holds_up_no_check_for_long(url: str) -> None:
     assert "invalid-geometry" in {finding.details["check"] for finding in unseen}
 
 
+def test_a_table_that_is_locked_hides_nothing_of_the_others(url: str) -> None:
+    make(url)
+    run(url, "CREATE INDEX again ON facilities USING gist (location)")
+    impatient = Settings(lock_timeout=0.05)
+    with (
+        locked(url, T),
+        closing(direct_connection(impatient, url, "doctor")) as connection,
+        connection.cursor() as cursor,
+    ):
+        findings = examine(cursor, [layer(), *shipped_layers()], ailing.CONNECTIONS).findings
+    run(url, "DROP INDEX again")
+    unseen = of_kind(findings, "not-examined")
+    assert {finding.layer for finding in unseen} == {"thing"}
+    assert "duplicate-index" in {finding.details["check"] for finding in unseen}
+    (duplicate,) = of_kind(findings, "duplicate-index")
+    assert (duplicate.layer, duplicate.details["index"]) == ("facilities", "public.again")
+
+
 def cancels_what_is_blocked(url: str, connection: Connection) -> None:
     eventually(blocked(url))
     connection.cancel()

@@ -107,6 +107,21 @@ def test_nearest(cursor: Cursor, layer: str, model: DistanceModel, limit: int, c
         assert_through(gist(layer, geography=model in EARTH), layer, nodes)
 
 
+SMALL, WORLD = BOX, hexewkb(box(-179.0, -89.0, 179.0, 89.0), geodetic=False)
+
+
+@pytest.mark.parametrize("area", [SMALL, WORLD], ids=["small", "world"])
+@pytest.mark.parametrize("limit", [1, 10, 1000])
+@pytest.mark.parametrize("model", DistanceModel, ids=lambda model: model.name)
+@pytest.mark.parametrize("layer", COLUMNS)
+def test_nearest_within_an_area(cursor: Cursor, layer: str, model: DistanceModel, limit: int, area: str) -> None:
+    """Of a small area all are ranked that the plane's index finds in it; of a large one the nearest are looked at."""
+    asked = Shape(Kind.NEAREST, layer, Output(), model, limit=limit, constant=True, within=True)
+    for farthest in (None, 50_000.0 if model in EARTH else 0.5):
+        nodes = explained(cursor, asked, POINT, farthest, area)
+        assert_through(gist(layer, geography=model in EARTH and area is WORLD), layer, nodes)
+
+
 @pytest.mark.parametrize("probes", [1, 16])
 @pytest.mark.parametrize("resumed", [False, True], ids=["first", "resumed"])
 @pytest.mark.parametrize("predicate", Predicate, ids=lambda predicate: predicate.name)

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "mapping": {"geography"},
     "models": {"geography", "mapping"},
     "catalog": {"domain", "errors", "geography", "mapping", "models"},
-    "db": {"catalog", "changes", "domain", "errors", "settings", "observability"},
+    "db": {"catalog", "changes", "domain", "errors", "mapping", "settings", "observability"},
     "codec": {
         "catalog",
         "changes",
