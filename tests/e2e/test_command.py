@@ -28,8 +28,8 @@ HELP = {
     ("query", "nearest"): "spatial query nearest zones --at",
     ("query", "intersects"): "--predicate contains",
     ("explain",): "spatial explain radius facilities --at",
-    ("explain", "radius"): "spatial explain radius facilities --at",
-    ("explain", "nearest"): "spatial explain nearest zones --at",
+    ("explain", "radius"): "--feature LAYER/ID",
+    ("explain", "nearest"): "--inside WKT",
     ("explain", "intersects"): "spatial explain intersects parcels --bbox",
     ("explain", "layer"): "spatial explain layer zones --bbox",
     ("explain", "join"): "spatial explain join districts facilities",
@@ -235,10 +235,22 @@ def test_health_of_a_service_that_is_not_there_is_2(demo_server: Served) -> None
     assert "NOT_FOUND" in shown.stderr
 
 
+SQUARE = "POLYGON((-74.1 40.6, -73.9 40.6, -73.9 40.8, -74.1 40.8, -74.1 40.6))"
 EXPLAINED = {
     ("radius", "facilities", *AT, "--radius", "2000"): "indexes: ix_facilities_location_geography_gist",
     ("radius", "facilities", *AT, "--radius", "2000", "--stream"): "indexes: ix_facilities_location_geography_gist",
     ("nearest", "facilities", *AT, "--within", "5000"): "indexes: ix_facilities_location_geography_gist",
+    (
+        "radius",
+        "facilities",
+        "--feature",
+        "zones/77",
+        "--radius",
+        "1",
+    ): "indexes: ix_facilities_location_geography_gist",
+    ("nearest", "facilities", "--feature", "zones/77"): "indexes: ix_facilities_location_geography_gist",
+    ("nearest", "facilities", *AT, "--inside", SQUARE): "indexes: ix_facilities_location_gist",
+    ("intersects", "facilities", "--feature", "zones/77"): "indexes: ix_facilities_location_gist",
     ("intersects", "facilities", "--bbox", "-74.1,40.6,-73.9,40.8"): "indexes: ix_facilities_location_gist",
     ("layer", "facilities"): "read from end to end: public.facilities",
     ("layer", "facilities", "--bbox", "-74.1,40.6,-73.9,40.8"): "indexes: ix_facilities_location_gist",
@@ -255,6 +267,30 @@ def test_explain_prints_the_plan_and_what_it_uses(demo_server: Served, words: tu
     assert "(cost=" in shown.stdout.splitlines()[0]
     assert "actual time" not in shown.stdout
     assert line in shown.stdout.splitlines()
+
+
+def test_explain_asks_about_the_feature_that_it_is_given(demo_server: Served) -> None:
+    words = ("intersects", "facilities", "--feature", "zones/77", "--analyze", "--json", "--stream")
+    (plan,) = json.loads(spatial("explain", *words, target=demo_server.address).stdout)
+    found = spatial("query", *words[:4], "--limit", "1000", target=demo_server.address).stdout.splitlines()[1:]
+    assert plan["Plan"]["Actual Rows"] == len(found) > 10
+
+
+@pytest.mark.parametrize(
+    ("feature", "code", "complaint"),
+    [
+        (("--feature", "zones/0"), 1, "NOT_FOUND: query.radius.center.feature"),
+        (("--feature", "rivers/1"), 1, "NOT_FOUND: query.radius.center.feature"),
+        (("--feature", "zones/77", *AT), 2, "exactly one of --at, --wkt, --bbox, --feature"),
+        ((), 2, "exactly one of --at, --wkt, --bbox, --feature"),
+    ],
+)
+def test_explain_of_a_feature_that_is_wrong_is_told_why(
+    demo_server: Served, feature: tuple[str, ...], code: int, complaint: str
+) -> None:
+    shown = spatial("explain", "radius", "facilities", *feature, "--radius", "1", target=demo_server.address)
+    assert (shown.returncode, shown.stdout) == (code, "")
+    assert complaint in shown.stderr
 
 
 def test_explain_measures_if_asked_to(demo_server: Served) -> None:

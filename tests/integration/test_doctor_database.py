@@ -297,7 +297,7 @@ def test_a_table_that_is_locked_hides_nothing_of_the_others(url: str) -> None:
         closing(direct_connection(impatient, url, "doctor")) as connection,
         connection.cursor() as cursor,
     ):
-        findings = examine(cursor, [layer(), *shipped_layers()], ailing.CONNECTIONS).findings
+        findings = [*examine(cursor, [layer(), *shipped_layers()], ailing.CONNECTIONS).findings]
     run(url, "DROP INDEX again")
     unseen = of_kind(findings, "not-examined")
     assert {finding.layer for finding in unseen} == {"thing"}

@@ -2,10 +2,13 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 
 import grpc
+import psycopg2
 import pytest
 
+from service.reflected.relations import read_relations
 from spatial.v1 import query_pb2 as query
 from spatial_client import SpatialClient
 from tests.awkward import everything, ids
@@ -216,3 +219,22 @@ def test_what_the_role_may_not_read_is_no_layer(database: str, caplog: pytest.Lo
             assert "table public.others is not served: the service's role may not read column 'geom'" in caplog.text
     finally:
         fetch(database, "DROP OWNED BY half_blind; DROP ROLE half_blind")
+
+
+MANY_TABLES = """
+CREATE EXTENSION postgis;
+DO $$ BEGIN
+  FOR n IN 1..300 LOOP
+    EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, code int UNIQUE, geom geometry(Point, 4326))', n);
+    EXECUTE format('CREATE INDEX ON t%s USING gist (geom)', n);
+  END LOOP;
+END $$
+"""
+
+
+def test_hundreds_of_tables_that_are_new_to_the_planner_are_read_in_a_moment(new_database: NewDatabase) -> None:
+    with new_database(template="template1") as url, closing(psycopg2.connect(url)) as connection:
+        fetch(url, MANY_TABLES)
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = '500ms'")  # a quarter of what there is for it
+            assert len(read_relations(cursor)) == 300
