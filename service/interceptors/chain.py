@@ -160,12 +160,23 @@ def _streamed(
             _begin(call, observers)
             async with aclosing(behaviour(received(request, call), context)) as responses:
                 async for response in responses:
+                    if not call.sent:
+                        await _open(context)
                     await _write(context, response, stall_seconds)
                     call.sent += 1
             return
         await abort(call)
 
     return handle
+
+
+async def _open(context: Context) -> None:
+    """Before the first message: gRPC would send this along with it, and again with the status of a call whose first
+    message its reader has no room for; that fails, and the call would never end."""
+    try:
+        await context.send_initial_metadata(())
+    except InternalError as error:
+        raise asyncio.CancelledError from error
 
 
 async def _write(context: Context, response: Any, stall_seconds: float) -> None:

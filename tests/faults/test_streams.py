@@ -147,7 +147,7 @@ def test_a_stream_without_a_connection_is_refused_while_lookups_go_on(fat: str) 
         holder = begun(served)
         started = time.monotonic()
         told = refused(stream(served.stub, ZONES))
-        assert 0.3 <= time.monotonic() - started < 1.5
+        assert 0.3 <= time.monotonic() - started < 5
         assert (told.code, told.reason, told.retry_seconds) == ("RESOURCE_EXHAUSTED", "POOL_EXHAUSTED", 0.3)
         assert served.metric('spatial_pool_timeouts_total{pool="bulk"}') == 1
         assert served.metric('spatial_requests_rejected_total{reason="pool_exhausted"}') == 1
@@ -169,6 +169,15 @@ def test_a_reader_that_takes_nothing_is_ended_and_told_so_when_it_reads_on(fat: 
         assert (told.code, told.reason) == ("DEADLINE_EXCEEDED", "STREAM_STALLED")
         assert "0.5 s" in told.message
         assert code(stream(served.stub, PARCELS)) == "OK"
+
+
+def test_a_reader_that_has_no_room_for_the_first_batch_is_told_so(fat: str) -> None:
+    small = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 0)]
+    with serving(fat, stall_timeout=0.5) as served, grpc.insecure_channel(served.address, small) as channel:
+        call = stream(query_pb2_grpc.SpatialServiceStub(channel), PARCELS)
+        assert_nothing_is_left(served, fat, within=2.5)
+        told = refused(call)
+        assert (told.code, told.reason) == ("DEADLINE_EXCEEDED", "STREAM_STALLED")
 
 
 def test_a_server_stops_at_once_whoever_is_stalled(fat: str) -> None:
