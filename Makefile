@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run query test lint fix proto lock migrate check-migrations bench image clean
+.PHONY: help setup tools run query test test-crashes lint fix proto lock migrate check-migrations bench image clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ query:  ## Ask the running service one question
 test: setup tools  ## Run the tests; ARGS="-k radius" goes to pytest
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
+test-crashes: setup  ## Kill the service and PostgreSQL amid writes, ROUNDS=300 times; SEED=7 repeats a run
+	CRASH_ROUNDS=$(or $(ROUNDS),300) SEED=$(SEED) $(BIN)/pytest -rP tests/faults/test_*_crashes.py $(ARGS)
+
 lint: setup  ## Check style, format and types
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
 
@@ -42,7 +45,7 @@ migrate: setup  ## Bring the database at SPATIAL_DATABASE_URL to the newest sche
 check-migrations: setup  ## Check that the migrations make what the models say
 	$(BIN)/python -m service.embedded $(SHELL) -c '$(BIN)/alembic upgrade head && $(BIN)/alembic check'
 
-bench: setup  ## Run the benchmarks; ONLY=unary, ONLY=bulk or ONLY=filters picks one
+bench: setup  ## Run the benchmarks; ONLY=unary, bulk, filters, writes, imports or loading picks one
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 image:  ## Build the container image with Docker

@@ -3,10 +3,17 @@
 import argparse
 import sys
 
-from benchmarks import bulk, filters, unary
+from benchmarks import bulk, filters, imports, loading, unary, writes
 from benchmarks.programs import MissingProgramError
 
-SUITES = {"unary": unary.run, "bulk": bulk.run, "filters": filters.run}
+SUITES = {
+    "unary": unary.run,
+    "bulk": bulk.run,
+    "filters": filters.run,
+    "imports": imports.run,
+    "loading": loading.run,
+    "writes": writes.run,
+}
 
 
 def main() -> None:

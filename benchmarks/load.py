@@ -49,10 +49,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A serialized request and how many bytes its right answer has."""
+    """A serialized request and how many bytes its right answer has, give or take some that change from call to call."""
 
     request: bytes
     answer_bytes: int
+    give_or_take: int = 0
 
 
 def grpc_load(port: int, method: str, exchanges: Sequence[Exchange], seconds: float) -> Load:
@@ -70,6 +71,7 @@ class _Caller:
         self.body = folder / f"{index}.body"
         self.log = folder / f"{index}.log"
         self.answer_bytes = len(framed(b"")) + exchange.answer_bytes
+        self.give_or_take = exchange.give_or_take
         self.body.write_bytes(framed(exchange.request))
 
     def start(self, port: int, method: str, seconds: float) -> subprocess.Popen[str]:
@@ -79,15 +81,18 @@ class _Caller:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def calls(self, report: str) -> list[Call]:
-        return checked_calls(self.log.read_text() if self.log.exists() else "", report, self.answer_bytes)
+        return checked_calls(
+            self.log.read_text() if self.log.exists() else "", report, self.answer_bytes, self.give_or_take
+        )
 
 
-def checked_calls(log: str, report: str, answer_bytes: int) -> list[Call]:
+def checked_calls(log: str, report: str, answer_bytes: int, give_or_take: int = 0) -> list[Call]:
     """The calls in the log, if each was answered in full; a gRPC error would be HTTP 200 without data."""
     calls, failed = parse_h2load_log(log)
     answered, data = parse_h2load_report(report)
     # The call that the end cuts off may have brought some of its data.
-    if failed or not calls or not 0 <= data - answered * answer_bytes < answer_bytes:
+    least, most = answered * (answer_bytes - give_or_take), (answered + 1) * (answer_bytes + give_or_take)
+    if failed or not calls or not least <= data < most:
         raise RuntimeError(f"{failed} calls failed; {data} bytes in {answered} answers of {answer_bytes}:\n{report}")
     return calls
 

@@ -14,7 +14,13 @@ from pathlib import Path
 from service.postgres.programs import find_programs
 
 LOCAL = Path(__file__).resolve().parent.parent / ".local" / "bench"
-_PACKAGES = {"h2load": "nghttp2-client", "wrk": "wrk", "pgbench": "postgresql-15", "psql": "postgresql-client-15"}
+_PACKAGES = {
+    "ogr2ogr": "gdal-bin",
+    "h2load": "nghttp2-client",
+    "wrk": "wrk",
+    "pgbench": "postgresql-15",
+    "psql": "postgresql-client-15",
+}
 
 
 class MissingProgramError(Exception):

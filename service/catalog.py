@@ -66,7 +66,9 @@ class Layer:
     revision: int = 0
     unindexed: bool = False  # served though no index does
     writable: bool = False  # whether callers may change it
+    read_only: str = ""  # why they may not, though they were to
     no_overlap: bool = False  # whether no feature's interior may meet another's
+    versioned: bool = False  # whether rows have versions, as those of tables do
 
     @property
     def is_geography(self) -> bool:
@@ -82,6 +84,12 @@ class Layer:
     def geodetic(self) -> bool:
         """Whether distances can be measured on the Earth."""
         return self.srid == WGS84 or self.is_geography
+
+    @cached_property
+    def indexed_on_earth(self) -> bool:
+        """Whether its geometries are known to be indexed as geography, which takes no edge between antipodes."""
+        indexed = (str(each) for index in self.table.indexes for each in index.expressions)
+        return self.is_geography or f"geography({self.geometry_name})" in indexed
 
     @property
     def of_points(self) -> bool:
@@ -206,7 +214,7 @@ def shipped_layers() -> tuple[Layer, ...]:
         mapped_layer(
             Parcel,
             "boundary",
-            "Plots of land, each in a district; none lies on another.",
+            "Plots of land, each in a district; what is written may not lie on another.",
             no_overlap=True,
             shown=("district_name",),
             computed=("area_square_meters", "vertex_count"),
@@ -248,6 +256,7 @@ def mapped_layer(
         properties={prop.name: prop for prop in (*stored, *hybrids)},
         writable=_takes_values(column),
         no_overlap=no_overlap,
+        versioned=True,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
-from service.domain import Key, Output
+from service.domain import Key, Output, Search
 
 EVERYTHING = Output()
 
@@ -52,6 +52,15 @@ class Edit:
     validate_only: bool = False
     promise: Promise | None = None
     revision: int = 0
+
+
+class Deletion(NamedTuple):
+    """The removal of all that a search finds, unless that is more than `most`."""
+
+    search: Search
+    most: int
+    validate_only: bool = False
+    promise: Promise | None = None
 
 
 class Importing(Enum):

@@ -7,12 +7,17 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, NullPool, create_engine, func, select, text
+
+from service.db.engine import database_url
 
 # Any number that no other program locks: the letters "spatial" in hexadecimal.
 LOCK_KEY = 0x7370617469616C
 POLL_SECONDS = 0.2
+LEDGER = ("0002",)  # the revisions that are about the ledger alone
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +25,19 @@ logger = logging.getLogger(__name__)
 def upgrade(url: str, revision: str = "head") -> None:
     """Migrate up to `revision`. Safe from several processes at once: one works, the others wait and find it done."""
     command.upgrade(_config(url), revision)
+
+
+def upgrade_ledger(url: str) -> None:
+    """Make the ledger alone, in a database whose other tables are all its own. Its revision stays what it is: a
+    migration to head finds the ledger there."""
+    scripts = ScriptDirectory.from_config(_config())
+    with create_engine(database_url(url), poolclass=NullPool).connect() as connection:
+        wait_for_turn(connection)
+        with connection.begin(), Operations.context(MigrationContext.configure(connection)):
+            for revision in LEDGER:
+                script = scripts.get_revision(revision)
+                assert script is not None
+                script.module.upgrade()
 
 
 def downgrade(url: str, revision: str) -> None:

@@ -15,6 +15,10 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 
 from service import __version__
 from service.catalog import Catalog, shipped_layers
+from service.codec.arriving.deletions import DeletionReader, deletions_response
+from service.codec.arriving.edits import EditReader
+from service.codec.arriving.geometries import ArrivalReader
+from service.codec.arriving.imports import ImportReader
 from service.codec.explains import ExplainReader
 from service.codec.exports import ExportReader
 from service.codec.geometry import GeometryLimits, ProbeReader
@@ -27,13 +31,18 @@ from service.codec.responses import ResponseWriter
 from service.codec.rows import FeatureReader
 from service.codec.systems import KnownSystems
 from service.db.canceller import Canceller
-from service.db.engine import bulk_pool, control_engine, read_pool
+from service.db.engine import bulk_pool, control_engine, read_pool, write_pool
 from service.db.errands import Errands
 from service.db.guards import PlanGuards
+from service.db.imports.importer import Importer
 from service.db.lanes import Lanes, match_lanes
 from service.db.occupancy import connections_wanted, occupancies
 from service.db.queries import Statements
 from service.db.stream import Streams
+from service.db.writing.deletions import Deletions
+from service.db.writing.editing import Edits
+from service.db.writing.forgetting import Forgetting
+from service.db.writing.writer import Writer
 from service.health import Readiness
 from service.interceptors.chain import Registrar
 from service.interceptors.errors import status_of
@@ -47,8 +56,11 @@ from service.reflected import LayerSource, read_wanted
 from service.reflection import add_reflection
 from service.servicers.admin import AdminServicer
 from service.servicers.counts import CountServicer
+from service.servicers.deletions import DeletionServicer
 from service.servicers.diagnosis import DiagnosisServicer
+from service.servicers.features import FeatureServicer
 from service.servicers.grids import GridServicer
+from service.servicers.imports import ImportServicer
 from service.servicers.matches import MatchServicer
 from service.servicers.references import References
 from service.servicers.spatial import SpatialServicer
@@ -111,6 +123,8 @@ async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
         stack.callback(pool.engine.dispose)
         bulk = bulk_pool(settings, url, metrics)
         stack.callback(bulk.engine.dispose)
+        write = write_pool(settings, url, metrics)
+        stack.callback(write.engine.dispose)
         control = control_engine(settings, url)
         stack.callback(control.dispose)
         source = LayerSource(wanted, models, control, catalog)
@@ -129,6 +143,11 @@ async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
         stack.push_async_callback(streams.close)
         errands = Errands(bulk, canceller, metrics)
         stack.push_async_callback(errands.close)
+        writer = Writer(write, canceller, settings, metrics)
+        stack.push_async_callback(writer.close)
+        forgetting = Forgetting(errands, settings.request_memory)
+        await forgetting.start()
+        stack.push_async_callback(forgetting.close)
 
         limits = GeometryLimits(settings.max_request_bytes, settings.max_vertices, settings.max_geometry_depth)
         systems = KnownSystems()
@@ -152,16 +171,32 @@ async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
             settings.match_connections,
         )
 
+        arrivals = ArrivalReader(limits, systems)
+        edits = Edits(catalog, features)
+        changing = FeatureServicer(references, EditReader(catalog, arrivals), edits, writer)
+        deletions = Deletions(statements, plans, deletions_response)
+        removing = DeletionServicer(references, DeletionReader(questions), deletions, writer)
+        importing = ImportServicer(
+            references,
+            catalog,
+            lanes,
+            canceller,
+            Importer(bulk, settings, metrics),
+            ImportReader(catalog, arrivals),
+            settings.stall_timeout,
+        )
+        stack.push_async_callback(importing.close)
+
         admin = AdminServicer(references, catalog, statements, lanes, ExplainReader(questions, requests, joins), plans)
 
-        engines = {pool.name: pool.engine, bulk.name: bulk.engine, "control": control}
+        engines = {each.name: each.engine for each in (pool, bulk, write)} | {"control": control}
         diagnosis = DiagnosisServicer(
             catalog, lanes, errands, occupancies(engines), lambda: source.refusals, connections_wanted(settings)
         )
 
         # Ids first, so that all that follows can name the call; what is running last, so that it counts only calls
         # that were let in; logs after metrics on the way out, so that a slow disk is not in the latency.
-        ours = (spatial.SERVICE.full_name, admin.SERVICE.full_name)
+        ours = (spatial.SERVICE.full_name, changing.SERVICE.full_name, admin.SERVICE.full_name)
         running = RunningCalls(*ours)
         call_metrics = CallMetrics(metrics)
         observers = (RequestIds(), CallLog(), call_metrics, running)
@@ -170,6 +205,7 @@ async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
         registrar = Registrar(server, observers, settings.stall_timeout)
         health = health_aio.HealthServicer()
         registrar.add(spatial.SERVICE, spatial, counts, streaming, matches, grids)
+        registrar.add(changing.SERVICE, changing, removing, importing)
         registrar.add(admin.SERVICE, admin, diagnosis)
         health_pb2_grpc.add_HealthServicer_to_server(health, registrar)
         add_reflection(registrar, [*ours, HEALTH])
@@ -183,6 +219,8 @@ async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
             settings.health_interval,
             "migrated" if wanted.models else "postgis",
             lambda: source.problem,
+            writing=(changing.SERVICE.full_name,),
+            writable=lambda: any(layer.writable for layer in catalog),
         )
         await readiness.start()
         stack.push_async_callback(readiness.close)

@@ -62,6 +62,19 @@ class Settings(BaseSettings):
     stall_timeout: Seconds = 60.0
     """How long a stream waits for its reader to make room for more before STREAM_STALLED."""
 
+    write_pool_size: Count = 8
+    """Connections for changes of single features, in each process: so many are committed at a time."""
+    write_queue: Count = 1000
+    """Changes that may wait for a connection; more are refused with OVERLOADED."""
+    request_memory: Seconds = 86_400.0
+    """How long a `request_id` and its answer are remembered; afterwards the same request takes effect again."""
+    max_imports: Count = 2
+    """Imports at a time, in each process, each with a connection for bulk work; more get TOO_MANY_STREAMS."""
+    import_patience: Seconds = 60.0
+    """How long an import tries again what fails for a while, such as a database that is away."""
+    import_memory: Seconds = 30 * 86_400.0
+    """How long an import can be continued after its last rows; afterwards it would begin anew."""
+
     statement_timeout: Seconds = 30.0
     """The longest a statement may run; the caller's own deadline ends it earlier. A stream may run longer."""
     max_plan_cost: Annotated[float, Field(ge=0)] = 0.0

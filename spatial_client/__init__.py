@@ -1,4 +1,5 @@
-"""The client of the spatial service: radius, nearest and intersects searches, streams, joins and matches over gRPC.
+"""The client of the spatial service: radius, nearest and intersects searches, streams, joins, matches and changes over
+gRPC.
 
     from spatial_client import SpatialClient
 
@@ -30,10 +31,13 @@ from spatial_client._errors import (
     Unavailable,
     Unimplemented,
 )
+from spatial_client._features import NewFeature
 from spatial_client._geometry import Box, FeatureRef, Probe
 from spatial_client._grids import GridCell
+from spatial_client._importing import ImportState, Rejection
 from spatial_client._queries import Output
 from spatial_client._values import Feature, Index, Layer, LayerProblem, Lookup, Match, Page, Pair, Property
+from spatial_client._writes import Deleted, Written
 from spatial_client.aio import AsyncFeatureStream, AsyncSpatialClient, AsyncStream
 from spatial_client.client import FeatureStream, SpatialClient, Stream
 
@@ -48,11 +52,13 @@ __all__ = [
     "Cancelled",
     "Columns",
     "DeadlineExceeded",
+    "Deleted",
     "FailedPrecondition",
     "Feature",
     "FeatureRef",
     "FeatureStream",
     "GridCell",
+    "ImportState",
     "Index",
     "InternalError",
     "InvalidArgument",
@@ -60,6 +66,7 @@ __all__ = [
     "LayerProblem",
     "Lookup",
     "Match",
+    "NewFeature",
     "NotFound",
     "Output",
     "Page",
@@ -67,6 +74,7 @@ __all__ = [
     "PermissionDenied",
     "Probe",
     "Property",
+    "Rejection",
     "ResourceExhausted",
     "Retry",
     "SpatialClient",
@@ -75,4 +83,5 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
+    "Written",
 ]

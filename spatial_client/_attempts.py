@@ -5,16 +5,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from spatial_client._errors import Cancelled, InternalError, ResourceExhausted, SpatialError, Unavailable
+from spatial_client._errors import Aborted, Cancelled, InternalError, ResourceExhausted, SpatialError, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often and how patiently to try again. Everything here only reads, so trying again is always safe.
+    """How often and how patiently to try again: what only reads, and changes that the service knows again by their id.
 
     A call that could not reach the service (UNAVAILABLE) is tried again by gRPC itself, and one that the service sheds
     with the word when to come again (RESOURCE_EXHAUSTED with RetryInfo) after that time, both within the timeout. A
-    stream starts over, or goes on if it is resumable; `attempts` are those without a batch in between.
+    stream starts over, or goes on if it is resumable; `attempts` are those without a batch in between. A change is
+    tried again after a collision (ABORTED with RetryInfo) and after a broken connection, too.
     """
 
     attempts: int = 5
@@ -38,6 +39,16 @@ def is_cut(error: SpatialError) -> bool:
     # Without a reason the service did not write it: a connection was reset, a server killed, a proxy restarted.
     broken = isinstance(error, Cancelled | InternalError) and error.reason is None
     return broken or isinstance(error, Unavailable) or error.reason == "STREAM_STALLED" or is_shed(error)
+
+
+def is_unsettled(error: SpatialError) -> bool:
+    """Whether another attempt at a change may succeed, or find out what became of it."""
+    return is_cut(error) or (isinstance(error, Aborted) and error.retry_after is not None)
+
+
+def is_never(_: SpatialError) -> bool:
+    """For what must not be done twice."""
+    return False
 
 
 class Attempts:

@@ -10,18 +10,17 @@ from typing import Any, Generic, TypeVar, Unpack
 from google.protobuf import wrappers_pb2
 
 from spatial.v1 import query_pb2
+from spatial_client._attempts import is_shed
 from spatial_client._channels import HEALTH, SERVICE
+from spatial_client._errors import SpatialError
 from spatial_client._geometry import Probe, Shape
 from spatial_client._queries import (
-    BoundingBox,
     DistanceModel,
     Output,
     Predicate,
     Shaping,
     View,
-    enum,
     intersects_query,
-    layer_query,
     nearest_query,
     radius_query,
 )
@@ -34,12 +33,13 @@ SERVING = 1
 
 @dataclass(frozen=True, slots=True)
 class Unary(Generic[T_co]):
-    """A call with one answer. `timeout` None takes the client's."""
+    """A call with one answer. `timeout` None takes the client's; `passes` says after which errors to try again."""
 
     method: str
     request: Any
     parse: Callable[[Any], T_co]
     timeout: float | None = None
+    passes: Callable[[SpatialError], bool] = is_shed
 
     def after(self, page: Page) -> "Unary[T_co] | None":
         """The same for the page after this one; None after the last."""
@@ -80,6 +80,7 @@ def get_feature(
     *,
     properties: Sequence[str] | None = None,
     view: View = "full",
+    freshness_token: str = "",
     timeout: float | None = None,
     **shaping: Unpack[Shaping],
 ) -> Unary[Feature]:
@@ -88,9 +89,15 @@ def get_feature(
     `properties` names those wanted (None: all that are stored; []: none). `view` says how much geometry: "full",
     "none", "centroid" or "bbox"; `srid` in which CRS; `simplify_tolerance` by how much, in units of the layer's CRS,
     lines and polygons may be simplified; and `decimal_digits` how many digits of the coordinates count: in binary,
-    zeros take the place of the others, which compress well.
+    zeros take the place of the others, which compress well. `freshness_token`, from a write, asks for an answer that
+    knows of that write.
     """
-    request = query_pb2.GetFeatureRequest(layer=layer, id=str(id), output=Output(properties, view, **shaping).message())
+    request = query_pb2.GetFeatureRequest(
+        layer=layer,
+        id=str(id),
+        output=Output(properties, view, **shaping).message(),
+        freshness_token=freshness_token,
+    )
     return Unary("GetFeature", request, Feature, timeout)
 
 
@@ -100,12 +107,16 @@ def get_features(
     *,
     properties: Sequence[str] | None = None,
     view: View = "full",
+    freshness_token: str = "",
     timeout: float | None = None,
     **shaping: Unpack[Shaping],
 ) -> Unary[Lookup]:
     """Up to 1,000 features by their keys, in the order asked; keys without a feature come back in `missing_ids`."""
     request = query_pb2.BatchGetFeaturesRequest(
-        layer=layer, ids=[str(each) for each in ids], output=Output(properties, view, **shaping).message()
+        layer=layer,
+        ids=[str(each) for each in ids],
+        output=Output(properties, view, **shaping).message(),
+        freshness_token=freshness_token,
     )
     return Unary("BatchGetFeatures", request, _lookup, timeout)
 
@@ -121,6 +132,7 @@ def search_radius(
     view: View = "full",
     page_size: int = 0,
     page_token: str = "",
+    freshness_token: str = "",
     timeout: float | None = None,
     **shaping: Unpack[Shaping],
 ) -> Unary[Page]:
@@ -129,13 +141,14 @@ def search_radius(
     `center` is (longitude, latitude), a box (west, south, east, north), WKB, WKT or a shapely geometry in any CRS, or a
     `FeatureRef`. `page_size` 0 means 100, and 1,000 is the most. `iterate_radius` fetches the pages one after the
     other, `stream_radius` delivers everything at once, in no order. `filter` is CQL2 text over the layer's properties:
-    `"kind = 'hospital' AND population > 1000"`.
+    `"kind = 'hospital' AND population > 1000"`. `etags` has the features come with theirs.
     """
     request = query_pb2.SearchRadiusRequest(
         query=radius_query(layer, center, radius_meters, distance_model, filter),
         output=Output(properties, view, **shaping).message(),
         page_size=page_size,
         page_token=page_token,
+        freshness_token=freshness_token,
     )
     return Unary("SearchRadius", request, _page, timeout)
 
@@ -151,6 +164,7 @@ def search_nearest(
     filter: str = "",  # noqa: A002 - the contract's name
     properties: Sequence[str] | None = None,
     view: View = "full",
+    freshness_token: str = "",
     timeout: float | None = None,
     **shaping: Unpack[Shaping],
 ) -> Unary[list[Feature]]:
@@ -162,6 +176,7 @@ def search_nearest(
         query=nearest_query(layer, center, max_distance_meters, distance_model, within, filter),
         output=Output(properties, view, **shaping).message(),
         limit=limit,
+        freshness_token=freshness_token,
     )
     return Unary("SearchNearest", request, features_of, timeout)
 
@@ -176,6 +191,7 @@ def search_intersects(
     view: View = "full",
     page_size: int = 0,
     page_token: str = "",
+    freshness_token: str = "",
     timeout: float | None = None,
     **shaping: Unpack[Shaping],
 ) -> Unary[Page]:
@@ -189,6 +205,7 @@ def search_intersects(
         output=Output(properties, view, **shaping).message(),
         page_size=page_size,
         page_token=page_token,
+        freshness_token=freshness_token,
     )
     return Unary("SearchIntersects", request, _page, timeout)
 
@@ -203,6 +220,7 @@ def iterate_radius(
     properties: Sequence[str] | None = None,
     view: View = "full",
     page_size: int = 1000,
+    freshness_token: str = "",
     timeout: float | None = None,
     **shaping: Unpack[Shaping],
 ) -> Unary[Page]:
@@ -219,6 +237,7 @@ def iterate_radius(
         properties=properties,
         view=view,
         page_size=page_size,
+        freshness_token=freshness_token,
         timeout=timeout,
         **shaping,
     )
@@ -233,6 +252,7 @@ def iterate_intersects(
     properties: Sequence[str] | None = None,
     view: View = "full",
     page_size: int = 1000,
+    freshness_token: str = "",
     timeout: float | None = None,
     **shaping: Unpack[Shaping],
 ) -> Unary[Page]:
@@ -245,71 +265,10 @@ def iterate_intersects(
         properties=properties,
         view=view,
         page_size=page_size,
+        freshness_token=freshness_token,
         timeout=timeout,
         **shaping,
     )
-
-
-def count_radius(
-    layer: str,
-    center: Probe,
-    radius_meters: float,
-    *,
-    distance_model: DistanceModel = "spheroid",
-    filter: str = "",  # noqa: A002 - the contract's name
-    estimated: bool = False,
-    timeout: float | None = None,
-) -> Unary[int]:
-    """How many features lie within a distance of a probe; `estimated` asks the planner, which is instant."""
-    query = query_pb2.Query(radius=radius_query(layer, center, radius_meters, distance_model, filter))
-    return _count(query, estimated, timeout)
-
-
-def count_nearest(
-    layer: str,
-    center: Probe,
-    *,
-    max_distance_meters: float | None = None,
-    within: Shape | None = None,
-    distance_model: DistanceModel = "spheroid",
-    filter: str = "",  # noqa: A002 - the contract's name
-    estimated: bool = False,
-    timeout: float | None = None,
-) -> Unary[int]:
-    """How many features could be ranked: those within the distance, or all that have a geometry."""
-    query = query_pb2.Query(nearest=nearest_query(layer, center, max_distance_meters, distance_model, within, filter))
-    return _count(query, estimated, timeout)
-
-
-def count_intersects(
-    layer: str,
-    probe: Probe,
-    *,
-    predicate: Predicate = "intersects",
-    filter: str = "",  # noqa: A002 - the contract's name
-    estimated: bool = False,
-    timeout: float | None = None,
-) -> Unary[int]:
-    """How many features stand in a relation to a probe."""
-    return _count(query_pb2.Query(intersects=intersects_query(layer, probe, predicate, filter)), estimated, timeout)
-
-
-def count_features(
-    layer: str,
-    *,
-    bbox: BoundingBox | None = None,
-    filter: str = "",  # noqa: A002 - the contract's name
-    estimated: bool = False,
-    timeout: float | None = None,
-) -> Unary[int]:
-    """How many features a layer has, or how many have a bounding box that meets `bbox`."""
-    return _count(query_pb2.Query(layer=layer_query(layer, bbox, filter)), estimated, timeout)
-
-
-def _count(query: query_pb2.Query, estimated: bool, timeout: float | None) -> Unary[int]:
-    mode = enum("MODE", "estimated" if estimated else "exact")
-    request = query_pb2.CountFeaturesRequest(query=query, mode=mode)
-    return Unary("CountFeatures", request, lambda answer: int(answer.count), timeout)
 
 
 def _page(answer: Any) -> Page:

@@ -11,10 +11,12 @@ from typing import Any, TypeAlias
 import grpc
 from google.protobuf import wrappers_pb2
 
-from spatial.v1 import query_pb2, query_pb2_grpc
-from spatial_client._attempts import Attempts, Retry, is_shed
+from spatial.v1 import query_pb2, query_pb2_grpc, write_pb2, write_pb2_grpc
+from spatial_client._attempts import Attempts, Retry
+from spatial_client._errors import SpatialError
 
 SERVICE = query_pb2.DESCRIPTOR.services_by_name["SpatialService"]
+WRITING = write_pb2.DESCRIPTOR.services_by_name["FeatureService"]
 HEALTH = "Check"
 FilePath: TypeAlias = str | PathLike[str]
 Token: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
@@ -66,9 +68,9 @@ class Settings:
         credentials = self.tls.credentials()
         return [library.secure_channel(self.target, credentials, options) for _ in range(self.channels)]
 
-    def attempts(self, timeout: float | None) -> Attempts:
+    def attempts(self, timeout: float | None, passes: Callable[[SpatialError], bool]) -> Attempts:
         """Those at a call with one answer."""
-        return Attempts(self.retry, self.timeout if timeout is None else timeout, is_shed)
+        return Attempts(self.retry, self.timeout if timeout is None else timeout, passes)
 
     def headers(self, token: str | None) -> list[tuple[str, str]]:
         """The metadata of a call."""
@@ -100,7 +102,8 @@ def service_config(settings: Settings) -> dict[str, Any]:
     if settings.target.startswith("dns:"):
         config["loadBalancingConfig"] = [{"round_robin": {}}]
     if settings.retry.attempts > 1:
-        # Streams are not among them: they are gone on with from where they were cut, which gRPC cannot.
+        # Streams are not among them: they are gone on with from where they were cut, which gRPC cannot. Nor is what
+        # changes something: whether that may be done again depends on the request.
         unary = [{"service": SERVICE.full_name, "method": each.name} for each in SERVICE.methods if _is_unary(each)]
         config["methodConfig"] = [{"name": unary, "retryPolicy": _retry_policy(settings.retry)}]
     return config
@@ -110,6 +113,10 @@ def callables(channel: Any) -> dict[str, Callable[..., Any]]:
     """What a channel can call, by the method's name."""
     stub = query_pb2_grpc.SpatialServiceStub(channel)
     found = {method.name: getattr(stub, method.name) for method in SERVICE.methods}
+    writing = write_pb2_grpc.FeatureServiceStub(channel)
+    found |= {method.name: getattr(writing, method.name) for method in WRITING.methods}
+    # Begun with threads, as it is with asyncio, and not waited for.
+    found["ImportFeatures"] = getattr(writing.ImportFeatures, "future", writing.ImportFeatures)
     # On the wire its messages are a wrapped string and a wrapped integer: no need for a library.
     found[HEALTH] = channel.unary_unary(
         "/grpc.health.v1.Health/Check",

@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from spatial.v1 import query_pb2
 from spatial_client._geometry import Probe, shapely_of
-from spatial_client._queries import (
-    BoundingBox,
-    DistanceModel,
-    Predicate,
-    enum,
-    intersects_query,
-    layer_query,
-    radius_query,
-)
+from spatial_client._queries import BoundingBox, DistanceModel, Predicate, enum, features_query
 from spatial_client._streams import Decoder, Streaming
 
 if TYPE_CHECKING:
@@ -75,6 +67,7 @@ def aggregate_grid(
     predicate: Predicate = "intersects",
     bbox: BoundingBox | None = None,
     filter: str = "",  # noqa: A002 - the contract's name
+    freshness_token: str = "",
     timeout: float | None = None,
 ) -> Streaming:
     """How many features lie in each cell of a grid, as a stream of `GridCell`, in no order; cells without any are left
@@ -86,33 +79,15 @@ def aggregate_grid(
     All of the layer is counted, or what lies within `radius_meters` of a `center`, what stands in the relation
     `predicate` to a `probe`, or what meets `bbox`; of that, what meets `filter`, in CQL2 text.
     """
-    query = query_pb2.Query(**_asked(layer, center, radius_meters, distance_model, probe, predicate, bbox))
-    asked: Any = getattr(query, str(query.WhichOneof("kind")))
-    asked.filter = filter
+    query = features_query(layer, center, radius_meters, distance_model, probe, predicate, bbox, filter)
     request = query_pb2.AggregateGridRequest(
-        query=query, shape=enum("GRID_SHAPE", shape), property=property, **_size(cell_size, zoom)
+        query=query,
+        shape=enum("GRID_SHAPE", shape),
+        property=property,
+        freshness_token=freshness_token,
+        **_size(cell_size, zoom),
     )
     return Streaming("AggregateGrid", request, timeout)
-
-
-def _asked(
-    layer: str,
-    center: Probe | None,
-    radius_meters: float | None,
-    model: DistanceModel,
-    probe: Probe | None,
-    predicate: Predicate,
-    bbox: BoundingBox | None,
-) -> Mapping[str, Any]:
-    if sum(each is not None for each in (center, probe, bbox)) > 1:
-        raise ValueError("a grid is about a center, a probe or a box, not several of them")
-    if (center is None) != (radius_meters is None):
-        raise ValueError("center and radius_meters go together")
-    if center is not None and radius_meters is not None:
-        return {"radius": radius_query(layer, center, radius_meters, model)}
-    if probe is not None:
-        return {"intersects": intersects_query(layer, probe, predicate)}
-    return {"layer": layer_query(layer, bbox)}
 
 
 def _size(cell_size: float | None, zoom: int | None) -> Mapping[str, Any]:

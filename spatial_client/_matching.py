@@ -110,6 +110,7 @@ def match_radius(
     filter: str = "",  # noqa: A002 - the contract's name
     properties: Sequence[str] | None = None,
     view: View = "full",
+    freshness_token: str = "",
     timeout: float | None = None,
     **shaping: Unpack[Shaping],
 ) -> Question:
@@ -126,7 +127,8 @@ def match_radius(
         distance_model=enum("DISTANCE_MODEL", distance_model),
         filter=filter,
     )
-    return _question(query_pb2.Query(radius=query), Output(properties, view, **shaping), limit, timeout)
+    output = Output(properties, view, **shaping)
+    return _question(query_pb2.Query(radius=query), output, limit, freshness_token, timeout)
 
 
 def match_nearest(
@@ -139,6 +141,7 @@ def match_nearest(
     filter: str = "",  # noqa: A002 - the contract's name
     properties: Sequence[str] | None = None,
     view: View = "full",
+    freshness_token: str = "",
     timeout: float | None = None,
     **shaping: Unpack[Shaping],
 ) -> Question:
@@ -150,7 +153,8 @@ def match_nearest(
         within=None if within is None else shape_message(within),
         filter=filter,
     )
-    return _question(query_pb2.Query(nearest=query), Output(properties, view, **shaping), limit, timeout)
+    output = Output(properties, view, **shaping)
+    return _question(query_pb2.Query(nearest=query), output, limit, freshness_token, timeout)
 
 
 def match_intersects(
@@ -161,13 +165,16 @@ def match_intersects(
     filter: str = "",  # noqa: A002 - the contract's name
     properties: Sequence[str] | None = None,
     view: View = "full",
+    freshness_token: str = "",
     timeout: float | None = None,
     **shaping: Unpack[Shaping],
 ) -> Question:
     """The features that stand in a relation to each of many probes, in order of their keys; see `match_radius`."""
     query = query_pb2.IntersectsQuery(layer=layer, predicate=enum("PREDICATE", predicate), filter=filter)
-    return _question(query_pb2.Query(intersects=query), Output(properties, view, **shaping), limit, timeout)
+    output = Output(properties, view, **shaping)
+    return _question(query_pb2.Query(intersects=query), output, limit, freshness_token, timeout)
 
 
-def _question(query: query_pb2.Query, output: Output, limit: int, timeout: float | None) -> Question:
-    return Question(query_pb2.MatchRequest(query=query, output=output.message(), limit=limit), timeout)
+def _question(query: query_pb2.Query, output: Output, limit: int, fresh: str, timeout: float | None) -> Question:
+    opening = query_pb2.MatchRequest(query=query, output=output.message(), limit=limit, freshness_token=fresh)
+    return Question(opening, timeout)

@@ -17,23 +17,25 @@ BoundingBox: TypeAlias = tuple[float, float, float, float]
 
 class Shaping(TypedDict, total=False):
     """What answers do to geometries: the CRS that they are transformed to, by how much (in the layer's units) lines and
-    polygons may be simplified, and how many decimal digits of coordinates count."""
+    polygons may be simplified, and how many decimal digits of coordinates count; and whether features carry etags."""
 
     srid: int | None
     simplify_tolerance: float | None
     decimal_digits: int | None
+    etags: bool | None
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
     """What of each feature an answer carries: these properties (None: all that are stored; []: none), this much
-    geometry, and what is done to that: see `Shaping`."""
+    geometry, what is done to that, and whether it has an etag: see `Shaping`."""
 
     properties: Sequence[str] | None = None
     view: View = "full"
     srid: int | None = None
     simplify_tolerance: float | None = None
     decimal_digits: int | None = None
+    etags: bool | None = None
 
     def message(self) -> query_pb2.Output:
         if isinstance(self.properties, str):
@@ -45,6 +47,7 @@ class Output:
             srid=self.srid,
             simplify_tolerance=self.simplify_tolerance,
             decimal_digits=self.decimal_digits,
+            etags=self.etags,
         )
 
 
@@ -91,3 +94,25 @@ def nearest_query(
 
 def layer_query(layer: str, bbox: BoundingBox | None, filtered: str = "") -> query_pb2.LayerQuery:
     return query_pb2.LayerQuery(layer=layer, bbox=None if bbox is None else box_message(bbox), filter=filtered)
+
+
+def features_query(
+    layer: str,
+    center: Probe | None,
+    radius_meters: float | None,
+    model: DistanceModel,
+    probe: Probe | None,
+    predicate: Predicate,
+    bbox: BoundingBox | None,
+    filtered: str,
+) -> query_pb2.Query:
+    """The query that these options mean: one of them, or none for all of the layer."""
+    if sum(each is not None for each in (center, probe, bbox)) > 1:
+        raise ValueError("one of a center, a probe and a box can be asked about, not several of them")
+    if (center is None) != (radius_meters is None):
+        raise ValueError("center and radius_meters go together")
+    if center is not None and radius_meters is not None:
+        return query_pb2.Query(radius=radius_query(layer, center, radius_meters, model, filtered))
+    if probe is not None:
+        return query_pb2.Query(intersects=intersects_query(layer, probe, predicate, filtered))
+    return query_pb2.Query(layer=layer_query(layer, bbox, filtered))

@@ -130,6 +130,7 @@ def stream_radius(
     view: View = "full",
     resumable: bool = False,
     resume_token: str = "",
+    freshness_token: str = "",
     timeout: float | None = None,
     **shaping: Unpack[Shaping],
 ) -> Streaming:
@@ -139,6 +140,7 @@ def stream_radius(
         output=Output(properties, view, **shaping).message(),
         resumable=resumable or bool(resume_token),
         resume_token=resume_token,
+        freshness_token=freshness_token,
     )
     return Streaming("StreamRadius", request, timeout)
 
@@ -153,6 +155,7 @@ def stream_intersects(
     view: View = "full",
     resumable: bool = False,
     resume_token: str = "",
+    freshness_token: str = "",
     timeout: float | None = None,
     **shaping: Unpack[Shaping],
 ) -> Streaming:
@@ -162,6 +165,7 @@ def stream_intersects(
         output=Output(properties, view, **shaping).message(),
         resumable=resumable or bool(resume_token),
         resume_token=resume_token,
+        freshness_token=freshness_token,
     )
     return Streaming("StreamIntersects", request, timeout)
 
@@ -175,6 +179,7 @@ def stream_features(
     view: View = "full",
     resumable: bool = False,
     resume_token: str = "",
+    freshness_token: str = "",
     timeout: float | None = None,
     **shaping: Unpack[Shaping],
 ) -> Streaming:
@@ -194,6 +199,7 @@ def stream_features(
         output=Output(properties, view, **shaping).message(),
         resumable=resumable or bool(resume_token),
         resume_token=resume_token,
+        freshness_token=freshness_token,
     )
     return Streaming("StreamFeatures", request, timeout)
 
@@ -211,6 +217,7 @@ def stream_join(
     right: Output | None = None,
     resumable: bool = False,
     resume_token: str = "",
+    freshness_token: str = "",
     timeout: float | None = None,
 ) -> Streaming:
     """Every pair of features, one from each layer, that meet a condition, as a stream of `Pair`.
@@ -236,5 +243,6 @@ def stream_join(
         right_output=right.message() if right else None,
         resumable=resumable or bool(resume_token),
         resume_token=resume_token,
+        freshness_token=freshness_token,
     )
     return Streaming("StreamJoin", request, timeout)

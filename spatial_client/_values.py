@@ -46,6 +46,12 @@ class Feature:
         """From the probe, where the question measures a distance; in the layer's units if that was planar."""
         return self._message.distance_meters if self._message.HasField("distance_meters") else None
 
+    @property
+    def etag(self) -> str:
+        """The row's version, for `update_feature` and `delete_feature`; empty unless it was asked for: `get_feature`,
+        `get_features` and changes always do."""
+        return self._message.etag
+
     @cached_property
     def geometry(self) -> "shapely.Geometry | None":
         """As a shapely geometry, with its SRID."""
@@ -129,6 +135,8 @@ class Property:
     nullable: bool
     computed: bool
     """Computed for each answer, and served only when it is asked for by name."""
+    writable: bool = False
+    """Whether it can be changed, in a layer that is writable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +178,12 @@ class Layer:
     """Whether that column is of type geography rather than geometry."""
     problems: tuple[LayerProblem, ...] = ()
     """What keeps it from being answered well."""
+    writable: bool = False
+    """Whether its features can be changed."""
+    no_overlap: bool = False
+    """Whether changes are refused that would lay a feature on another."""
+    key_type: str = "integer"
+    """What ids are: "integer" or "string"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +236,18 @@ def layer_of(message: query_pb2.Layer) -> Layer:
         geometry_column=message.geometry_column,
         geography=message.geography,
         problems=tuple(LayerProblem(each.message, each.statement) for each in message.problems),
+        writable=message.writable,
+        no_overlap=message.no_overlap,
+        key_type=_type_name(message.key_type),
     )
 
 
+def _type_name(number: int) -> str:
+    return query_pb2.PropertyType.Name(number).removeprefix("PROPERTY_TYPE_").lower()
+
+
 def _property_of(message: query_pb2.Property) -> Property:
-    kind = query_pb2.PropertyType.Name(message.type).removeprefix("PROPERTY_TYPE_").lower()
-    return Property(message.name, kind, message.nullable, message.computed)
+    return Property(message.name, _type_name(message.type), message.nullable, message.computed, message.writable)
 
 
 def pair_of(message: query_pb2.JoinPair) -> Pair:

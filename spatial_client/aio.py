@@ -2,26 +2,30 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar
 
 from grpc import aio
 
-from spatial_client import _calls, _grids, _matching, _streams
+from spatial_client import _calls, _counts, _grids, _importing, _matching, _streams, _writes
 from spatial_client._aio_idle import messages
+from spatial_client._aio_imports import AsyncImport
 from spatial_client._aio_matches import AsyncMatches, Probes
 from spatial_client._base import Client
 from spatial_client._calls import Unary
 from spatial_client._channels import callables
 from spatial_client._columns import Columns
 from spatial_client._errors import error_of_call
+from spatial_client._features import FeatureLike
 from spatial_client._grids import GridCell
+from spatial_client._importing import Features, Importation, Importing, ImportState
 from spatial_client._matching import Question
 from spatial_client._methods import answer_of, described
 from spatial_client._optional import need
+from spatial_client._sources import AsyncOnce, source_of
 from spatial_client._streams import Decoder, Resumption, Streaming
 from spatial_client._values import Feature, Match, Page, Pair
 
@@ -33,6 +37,7 @@ B = TypeVar("B")
 K = TypeVar("K")
 T = TypeVar("T")
 P = ParamSpec("P")
+AsyncFeatures: TypeAlias = Features | AsyncIterable[FeatureLike]
 
 
 class AsyncStream(Generic[T]):
@@ -139,6 +144,17 @@ def matching(
     return described(method, call, AsyncGenerator[Match[K], None], probes=Probes)
 
 
+def importing(
+    call: Callable[P, Importation],
+) -> "Callable[Concatenate[AsyncSpatialClient, AsyncFeatures, P], Coroutine[Any, Any, ImportState]]":
+    async def method(
+        self: "AsyncSpatialClient", source: AsyncFeatures, /, *args: P.args, **kwargs: P.kwargs
+    ) -> ImportState:
+        return await self._import(call(*args, **kwargs), source)
+
+    return described(method, call, ImportState, source=AsyncFeatures)
+
+
 class AsyncSpatialClient(Client):
     __doc__ = f"""{Client.__doc__}
     For one event loop. Errors are `SpatialError`s; a task that is cancelled ends its call.
@@ -159,10 +175,10 @@ class AsyncSpatialClient(Client):
     search_intersects = unary(_calls.search_intersects)
     iterate_radius = paged(_calls.iterate_radius)
     iterate_intersects = paged(_calls.iterate_intersects)
-    count_radius = unary(_calls.count_radius)
-    count_nearest = unary(_calls.count_nearest)
-    count_intersects = unary(_calls.count_intersects)
-    count_features = unary(_calls.count_features)
+    count_radius = unary(_counts.count_radius)
+    count_nearest = unary(_counts.count_nearest)
+    count_intersects = unary(_counts.count_intersects)
+    count_features = unary(_counts.count_features)
     stream_radius = features(_streams.stream_radius)
     stream_intersects = features(_streams.stream_intersects)
     stream_features = features(_streams.stream_features)
@@ -171,6 +187,12 @@ class AsyncSpatialClient(Client):
     match_radius = matching(_matching.match_radius)
     match_nearest = matching(_matching.match_nearest)
     match_intersects = matching(_matching.match_intersects)
+    create_feature = unary(_writes.create_feature)
+    update_feature = unary(_writes.update_feature)
+    delete_feature = unary(_writes.delete_feature)
+    delete_features = unary(_writes.delete_features)
+    import_features = importing(_importing.import_features)
+    get_import = unary(_importing.get_import)
 
     async def close(self) -> None:
         """Ends what is running; `async with` does it."""
@@ -200,7 +222,7 @@ class AsyncSpatialClient(Client):
         return next(self._turns)[method](request, timeout=remaining, metadata=headers)
 
     async def _ask(self, call: Unary[T]) -> T:
-        attempts = self._settings.attempts(call.timeout)
+        attempts = self._settings.attempts(call.timeout, call.passes)
         while True:
             try:
                 return call.parse(await (await self._call(call.method, call.request, attempts.remaining())))
@@ -232,3 +254,14 @@ class AsyncSpatialClient(Client):
     def _match(self, question: Question, probes: Probes[K]) -> AsyncGenerator[Match[K], None]:
         matches = AsyncMatches(question, probes, self._settings)
         return matches.run(lambda requests, remaining: self._call("MatchFeatures", requests, remaining))
+
+    async def _import(self, importation: Importation, features: AsyncFeatures) -> ImportState:
+        layer = await self._ask(_calls.get_layer(importation.plan.layer))
+        srid = importation.plan.srid or None
+        if isinstance(features, AsyncIterable):
+            source: Any = AsyncOnce(features, layer, srid)
+        else:
+            source = source_of(features, layer, srid)
+        importing = Importing(importation, source, self._settings.retry)
+        start = partial(self._call, "ImportFeatures", None)
+        return await AsyncImport(importing, source, self._ask).run(start, known=importation.known)

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Generator, Iterable
+from functools import partial
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 import grpc
 
-from spatial_client import _calls, _grids, _matching, _streams
+from spatial_client import _calls, _counts, _grids, _importing, _matching, _streams, _writes
 from spatial_client._base import Client
 from spatial_client._calls import Unary
 from spatial_client._channels import callables
@@ -16,10 +17,13 @@ from spatial_client._errors import error_of_call
 from spatial_client._geometry import Probe
 from spatial_client._grids import GridCell
 from spatial_client._idle import IdleLimit
+from spatial_client._importing import Features, Importation, Importing, ImportState
+from spatial_client._imports import Import
 from spatial_client._matches import Matches
 from spatial_client._matching import Question
 from spatial_client._methods import answer_of, described
 from spatial_client._optional import need
+from spatial_client._sources import source_of
 from spatial_client._streams import Decoder, Resumption, Streaming
 from spatial_client._values import Feature, Match, Page, Pair
 
@@ -130,6 +134,13 @@ def matching(
     return described(method, call, Generator[Match[K], None, None], probes=Iterable[tuple[K, Probe]])
 
 
+def importing(call: Callable[P, Importation]) -> "Callable[Concatenate[SpatialClient, Features, P], ImportState]":
+    def method(self: "SpatialClient", source: Features, /, *args: P.args, **kwargs: P.kwargs) -> ImportState:
+        return self._import(call(*args, **kwargs), source)
+
+    return described(method, call, ImportState, source=Features)
+
+
 class SpatialClient(Client):
     __doc__ = f"""{Client.__doc__}
     May be used from several threads at once. Errors are `SpatialError`s.
@@ -154,10 +165,10 @@ class SpatialClient(Client):
     search_intersects = unary(_calls.search_intersects)
     iterate_radius = paged(_calls.iterate_radius)
     iterate_intersects = paged(_calls.iterate_intersects)
-    count_radius = unary(_calls.count_radius)
-    count_nearest = unary(_calls.count_nearest)
-    count_intersects = unary(_calls.count_intersects)
-    count_features = unary(_calls.count_features)
+    count_radius = unary(_counts.count_radius)
+    count_nearest = unary(_counts.count_nearest)
+    count_intersects = unary(_counts.count_intersects)
+    count_features = unary(_counts.count_features)
     stream_radius = features(_streams.stream_radius)
     stream_intersects = features(_streams.stream_intersects)
     stream_features = features(_streams.stream_features)
@@ -166,6 +177,12 @@ class SpatialClient(Client):
     match_radius = matching(_matching.match_radius)
     match_nearest = matching(_matching.match_nearest)
     match_intersects = matching(_matching.match_intersects)
+    create_feature = unary(_writes.create_feature)
+    update_feature = unary(_writes.update_feature)
+    delete_feature = unary(_writes.delete_feature)
+    delete_features = unary(_writes.delete_features)
+    import_features = importing(_importing.import_features)
+    get_import = unary(_importing.get_import)
 
     def close(self) -> None:
         """Ends what is running; `with` does it."""
@@ -185,7 +202,7 @@ class SpatialClient(Client):
         return next(self._turns)[method](request, timeout=remaining, metadata=headers)
 
     def _ask(self, call: Unary[T]) -> T:
-        attempts = self._settings.attempts(call.timeout)
+        attempts = self._settings.attempts(call.timeout, call.passes)
         while True:
             try:
                 return call.parse(self._call(call.method, call.request, attempts.remaining()))
@@ -215,3 +232,10 @@ class SpatialClient(Client):
     def _match(self, question: Question, probes: Iterable[tuple[K, Probe]]) -> Generator[Match[K], None, None]:
         matches = Matches(question, probes, self._settings)
         return matches.run(lambda requests, remaining: self._call("MatchFeatures", requests, remaining))
+
+    def _import(self, importation: Importation, features: Features) -> ImportState:
+        layer = self._ask(_calls.get_layer(importation.plan.layer))
+        source = source_of(features, layer, importation.plan.srid or None)
+        importing = Importing(importation, source, self._settings.retry)
+        start = partial(self._call, "ImportFeatures")
+        return Import(importing, source, self._ask).run(start, known=importation.known)

@@ -70,10 +70,17 @@ def module_database(new_database: NewDatabase) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def demo_database(postgres: EmbeddedPostgres, new_database: NewDatabase) -> Iterator[str]:
-    """The demo data, for every test that only reads: PostgreSQL refuses to write to it."""
+def demo_template(new_database: NewDatabase) -> Iterator[str]:
+    """The name of a database with the demo data; nobody connects to it, so that it can be copied."""
     with new_database() as url:
         demo.load(url)
+        yield url.rpartition("/")[2]
+
+
+@pytest.fixture(scope="session")
+def demo_database(postgres: EmbeddedPostgres, new_database: NewDatabase, demo_template: str) -> Iterator[str]:
+    """The demo data, for every test that only reads: PostgreSQL refuses to write to it."""
+    with new_database(template=demo_template) as url:
         _administrate(postgres, f"ALTER DATABASE {url.rpartition('/')[2]} SET default_transaction_read_only = on")
         yield url
 

@@ -118,8 +118,10 @@ def _turns(ring: BaseGeometry, longitude: float, latitude: float) -> float:
     positions = shapely.get_coordinates(ring)
     here = np.full(len(positions), longitude), np.full(len(positions), latitude)
     azimuths = np.asarray(SPHEROID.inv(*here, positions[:, 0], positions[:, 1])[0])
-    area, _ = SPHEROID.polygon_area_perimeter(positions[:, 0], positions[:, 1])
     clockwise = ((np.diff(azimuths) + 180) % 360 - 180).sum() / 360
+    if abs(clockwise) < 0.1:
+        return 0.0  # whichever way the ring goes
+    area, _ = SPHEROID.polygon_area_perimeter(positions[:, 0], positions[:, 1])
     return float(-clockwise * np.sign(area))
 
 
@@ -151,12 +153,23 @@ class Points:
         keys, longitudes, latitudes = zip(*rows, strict=True)
         return cls(np.array(keys), np.array(longitudes), np.array(latitudes))
 
-    def distances(self, model: str, longitude: float, latitude: float) -> Floats:
-        """From a point to each, in the units of the distance model."""
+    def distances(
+        self, model: str, longitude: float, latitude: float, *, reach: float = np.inf, nearest: int | None = None
+    ) -> Floats:
+        """From a point to each, in the units of the distance model.
+
+        On the spheroid, which takes long, those beyond `reach`, or beyond so many that are nearest, are a sphere's:
+        they stay beyond.
+        """
         if model == "PLANAR":
             return np.hypot(self.longitudes - longitude, self.latitudes - latitude)
-        measure = geodesic if model == "SPHEROID" else haversine
-        return measure(longitude, latitude, self.longitudes, self.latitudes)
+        metres = haversine(longitude, latitude, self.longitudes, self.latitudes)
+        if model == "SPHEROID":
+            if nearest is not None and nearest < len(metres):
+                reach = min(reach, np.partition(metres, nearest)[nearest])
+            near = metres <= reach * (1 + 2 * FLATTENING) + 1
+            metres[near] = geodesic(longitude, latitude, self.longitudes[near], self.latitudes[near])
+        return metres
 
 
 def disordered(found: list[tuple[int, float]]) -> list[tuple[int, float]]:

@@ -11,7 +11,7 @@ from spatial.v1 import query_pb2 as query
 from tests.servers import Served
 from tests.situations import fetch
 
-ROWS = 20_000
+ROWS = 10_000
 
 
 def facilities_and_zones(rows: int) -> str:

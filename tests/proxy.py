@@ -31,6 +31,8 @@ class Proxy:
         self.url = urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{self.port}"))
         self.mode: Mode = "relay"
         self.accepted = 0  # connections, so far
+        self.cut_at: bytes | None = None  # once a client sends this, its connection ends
+        self.cut_late = False  # whether the server still hears of it
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="proxy")
@@ -73,6 +75,8 @@ class Proxy:
             while data := await reader.read(65536):
                 if self.mode == "forget":
                     _reset(client)
+                elif writer is not client and self.cut_at and self.cut_at in data:
+                    await self._cut_off(data, writer, client)
                 elif self.mode == "relay":
                     writer.write(data)
                     await writer.drain()
@@ -80,6 +84,13 @@ class Proxy:
             _reset(client)
         finally:
             writer.close()
+
+    async def _cut_off(self, data: bytes, server: asyncio.StreamWriter, client: asyncio.StreamWriter) -> None:
+        self.cut_at = None
+        if self.cut_late:
+            server.write(data)
+            await server.drain()
+        _reset(client)
 
     async def _cut_all(self) -> None:
         for writer in list(self._writers):

@@ -108,6 +108,24 @@ CASES: dict[str, Case] = {
         "UNKNOWN_ENUM_VALUE",
         "output.view",
     ),
+    "GetFeature with a freshness token that is none": (
+        GetFeatureRequest(layer="zones", id="1", freshness_token="0/16B3748"),
+        INVALID,
+        "INVALID_FRESHNESS_TOKEN",
+        "freshness_token",
+    ),
+    "StreamFeatures in columns with etags": (
+        streaming(layout="BATCH_LAYOUT_COLUMNS", output=Output(etags=True)),
+        INVALID,
+        "UNEXPECTED_FIELD",
+        "output.etags",
+    ),
+    "StreamJoin with etags": (
+        StreamJoinRequest(query=JoinQuery(left_layer="zones", right_layer="zones"), right_output=Output(etags=True)),
+        INVALID,
+        "UNEXPECTED_FIELD",
+        "right_output.etags",
+    ),
     "BatchGetFeatures without ids": (BatchGetFeaturesRequest(layer="zones"), INVALID, "REQUIRED", "ids"),
     "BatchGetFeatures of a word": (
         BatchGetFeaturesRequest(layer="zones", ids=["1", "one"]),

@@ -47,6 +47,8 @@ class ExportReader:
             raise InvalidArgument(
                 Reason.UNSUPPORTED_ENCODING, f"{layout.name} carries geometry as WKB only", field="output.encoding"
             )
+        if layout is not Layout.ROWS and request.output.etags:
+            raise InvalidArgument(Reason.UNEXPECTED_FIELD, f"{layout.name} carries no etags", field="output.etags")
         bound_to, after = resumption(request, [layer])
         return Export(everything(question, output, after, ordered=bound_to is not None), layout, bound_to)
 
@@ -76,7 +78,7 @@ def resumption(request: Resumable, keys: Sequence[Layer]) -> tuple[bytes | None,
                 Reason.INVALID_RESUME_TOKEN, "only a resumable stream can be gone on with", field="resume_token"
             )
         return None, ()
-    bound_to = tokens.fingerprint(request, "resume_token")
+    bound_to = tokens.fingerprint(request, "resume_token", "freshness_token")
     if not request.resume_token:
         return bound_to, ()
     return bound_to, tokens.read_token(tokens.Kind.RESUME, request.resume_token, bound_to, keys)

@@ -25,6 +25,7 @@ _SCOPE: Mapping[str, Any] = {
     "frames": _FRAMES,
     "ids": wire.SizedPrefixes(wire.Prefixes(wire.tag(_FIELDS["id"].number, wire.LENGTH))),
     "around_properties": wire.SizedPrefixes(wire.Prefixes(wire.tag(_FIELDS["properties"].number, wire.LENGTH))),
+    "etags": wire.SizedPrefixes(wire.Prefixes(wire.tag(_FIELDS["etag"].number, wire.LENGTH))),
     "write_distance": Struct("<Bd").pack,
 }
 _DISTANCE_TAG = wire.tag(_FIELDS["distance_meters"].number, wire.FIXED64)[0]
@@ -59,7 +60,7 @@ def feature_encoder(statement: Statement, srid: int) -> Callable[[Row], bytes]:
     return encode
 
 
-_IN_FEATURE_ONLY = ("geometry", "property")
+_IN_FEATURE_ONLY = ("geometry", "property", "etag")
 
 
 def _given(index: int, column: Column) -> str:
@@ -121,6 +122,8 @@ def _feature_source(statement: Statement, srid: int) -> _Source:
             _write_geometry(source, index, column, output.encoding, output.srid or srid)
         elif column.kind == "property":
             _write_property(properties, index, column)
+        elif column.kind == "etag":
+            source.behind("etags", index, value_name(index), length_name(index))
     if properties.pieces:
         source.behind("around_properties", len(statement.columns), properties.content, properties.size)
     return source

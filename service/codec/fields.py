@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from service.catalog import Layer
+from service.changes import Importing
 from service.codec.systems import KnownSystems
 from service.domain import DistanceModel, Encoding, GridShape, Layout, Output, Predicate, View
 from service.errors import InvalidArgument, Reason, SpatialError
@@ -13,7 +14,7 @@ from spatial.v1 import query_pb2
 
 MOST_DIGITS = 15  # that a double has
 
-E = TypeVar("E", Predicate, DistanceModel, View, Encoding, Layout, GridShape)
+E = TypeVar("E", Predicate, DistanceModel, View, Encoding, Layout, GridShape, Importing)
 
 
 class at:  # noqa: N801 - read as a statement: `with at("query"):`
@@ -69,8 +70,10 @@ def distance(number: float, most: float, field: str) -> float:
     return number
 
 
-def output(layer: Layer, message: query_pb2.Output, systems: KnownSystems, field: str = "output") -> Output:
-    """What of each feature is wanted, and how."""
+def output(
+    layer: Layer, message: query_pb2.Output, systems: KnownSystems, field: str = "output", *, etags: bool = False
+) -> Output:
+    """What of each feature is wanted, and how; `etags` whether they are, even if the message does not ask for them."""
     return Output(
         properties=_properties(layer, message, field),
         view=enumerated(View, message.view, View.FULL, f"{field}.view"),
@@ -78,6 +81,7 @@ def output(layer: Layer, message: query_pb2.Output, systems: KnownSystems, field
         srid=_srid(layer, message, systems, f"{field}.srid"),
         simplify=_tolerance(message.simplify_tolerance, f"{field}.simplify_tolerance"),
         digits=_digits(message, f"{field}.decimal_digits"),
+        etags=layer.versioned and (etags or message.etags),
     )
 
 

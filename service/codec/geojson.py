@@ -35,10 +35,24 @@ def to_wkb(geojson: Struct, limits: GeometryLimits) -> bytes:
     return _Reader(limits).geometry(geojson, "", 1)
 
 
+def with_heights(geojson: Struct, limits: GeometryLimits) -> tuple[bytes, list[float]]:
+    """The two-dimensional WKB of `geojson`, and the third ordinates in the order of its vertices; a fourth one, which
+    GeoJSON has no meaning for, is refused."""
+    reader = _Reader(limits)
+    data = reader.geometry(geojson, "", 1)
+    if reader.most > 3:
+        raise InvalidArgument(Reason.INVALID_ENCODING, f"a position has 2 or 3 numbers, not {reader.most}")
+    if reader.heights and len(reader.heights) != reader.vertices:
+        raise InvalidArgument(Reason.INVALID_ENCODING, "some positions have a third number, and others have not")
+    return data, reader.heights
+
+
 class _Reader:
     def __init__(self, limits: GeometryLimits) -> None:
         self.limits = limits
         self.vertices = 0
+        self.heights: list[float] = []
+        self.most = 2
 
     def geometry(self, value: Struct, path: str, depth: int) -> bytes:
         code = _code(value, path)
@@ -106,6 +120,8 @@ class _Reader:
             problem = f"a position has 2 to 4 numbers, not {len(position.values)}"
             raise InvalidArgument(Reason.INVALID_ENCODING, problem, field=path)
         numbers = [_number(value, path) for value in position.values]
+        self.heights += numbers[2:3]
+        self.most = max(self.most, len(numbers))
         return numbers[0], numbers[1]
 
 

@@ -80,7 +80,7 @@ class ProbeReader:
 
     def read_point(self, point: latlng_pb2.LatLng, *, srid: int) -> ProbeGeometry:
         if not srid:
-            raise _other_crs(WGS84, srid)
+            raise other_crs(WGS84, srid)
         longitude, latitude = point.longitude, point.latitude
         if not (-180.0 <= longitude <= 180.0 and -90.0 <= latitude <= 90.0):
             _check_ordinate("latitude", latitude, geographic=True)
@@ -115,7 +115,7 @@ class ProbeReader:
             actual = self._srid(geometry, found.srid, srid)
             return _checked(data, found, actual, geodetic=geodetic)
         except WkbError as fault:
-            raise _refusal(fault, encoding) from fault
+            raise refusal(fault, encoding) from fault
         except InvalidArgument as error:
             raise (error if error.field == "srid" else error.at(encoding)) from error.__cause__
 
@@ -123,7 +123,7 @@ class ProbeReader:
         """However large it is: the database has it already."""
         assert stored is not None, "the feature has not been looked up"
         if stored.srid != srid and not (stored.srid and srid):
-            raise _other_crs(stored.srid, srid)
+            raise other_crs(stored.srid, srid)
         limits = replace(self.limits, max_bytes=sys.maxsize, max_vertices=sys.maxsize)
         try:
             return _checked(stored.wkb, wkb.scan(stored.wkb, limits), stored.srid, geodetic=geodetic)
@@ -141,7 +141,7 @@ class ProbeReader:
         srid = geometry.srid if named else WGS84 if embedded is None else embedded
         if srid != layer:
             if not (srid and layer):
-                raise _other_crs(srid, layer, field)
+                raise other_crs(srid, layer, field)
             self.systems.check(srid, field)
         return srid
 
@@ -157,7 +157,7 @@ class ProbeReader:
 
 def _checked(data: bytes, found: Scan, srid: int, *, geodetic: bool) -> ProbeGeometry:
     if srid == WGS84:
-        _check_extent(found)
+        check_extent(found)
     if found.plain and found.code in (POINT, MULTIPOINT):
         return _plain(data, srid, found)
     geometry = shapely.from_wkb(data)
@@ -184,13 +184,13 @@ def _written(geometry: shapely.Geometry, srid: int, found: Scan) -> ProbeGeometr
     return ProbeGeometry(wkb_writer.hexewkb(data, srid), found.kind, vertices, srid, found.extent)
 
 
-def _other_crs(actual: int, expected: int, field: str | None = None) -> InvalidArgument:
+def other_crs(actual: int, expected: int, field: str | None = None) -> InvalidArgument:
     problem = f"the coordinates are in SRID {actual}, the layer's in {expected}: 0 is no CRS to transform from or to"
     metadata = {"actual": str(actual), "expected": str(expected)}
     return InvalidArgument(Reason.SRID_MISMATCH, problem, field=field, metadata=metadata)
 
 
-def _check_extent(found: Scan) -> None:
+def check_extent(found: Scan) -> None:
     for name, least, most in (("longitude", found.west, found.east), ("latitude", found.south, found.north)):
         worst = least if least < -_LIMITS[name] else most
         if abs(worst) > _LIMITS[name]:
@@ -213,7 +213,7 @@ def _out_of_range(name: str, value: float, limit: float) -> InvalidArgument:
     return InvalidArgument(Reason.COORDINATE_OUT_OF_RANGE, problem, metadata=metadata)
 
 
-def _refusal(fault: WkbError, encoding: str) -> InvalidArgument:
+def refusal(fault: WkbError, encoding: str) -> InvalidArgument:
     """Byte offsets are said only where the caller wrote the bytes."""
     if encoding != "wkb":
         return InvalidArgument(fault.reason, fault.problem, field=encoding, metadata=fault.metadata)

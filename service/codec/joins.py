@@ -100,7 +100,11 @@ class JoinReader:
         """What is wanted of the features of one side besides their keys; None: nothing."""
         if not request.HasField(field):
             return None
-        return self._questions.output(layer, getattr(request, field), field)
+        message: query_pb2.Output = getattr(request, field)
+        if message.etags:
+            problem = "features that come in pairs have no etags"
+            raise InvalidArgument(Reason.UNEXPECTED_FIELD, problem, field=f"{field}.etags")
+        return self._questions.output(layer, message, field)
 
 
 class JoinWriter:

@@ -83,8 +83,9 @@ class QuestionReader:
         """The layer that a question is about, as it was when it was read."""
         return self._catalog.at(question.layer, question.revision)
 
-    def output(self, layer: Layer, message: query_pb2.Output, field: str = "output") -> Output:
-        return fields.output(layer, message, self._probes.systems, field)
+    def output(self, layer: Layer, message: query_pb2.Output, field: str = "output", *, etags: bool = False) -> Output:
+        """`etags` whether they are wanted, even if the message does not ask for them."""
+        return fields.output(layer, message, self._probes.systems, field, etags=etags)
 
     def radius(self, query: query_pb2.RadiusQuery, stored: Stored | None = None) -> Question:
         return self._about(self.radius_inquiry(query), query, "center", stored)

@@ -100,7 +100,7 @@ class RequestReader:
         return Count(Search(shape, question.arguments, heavy=True), estimated(request))
 
     def _lookup(self, layer: Layer, output: query_pb2.Output, keys: list[Key]) -> Search:
-        return lookup(layer, self._questions.output(layer, output), keys)
+        return lookup(layer, self._questions.output(layer, output, etags=True), keys)
 
     def first_page(self, question: Question, output: query_pb2.Output) -> Search:
         """A search for as much as a page has unless its size is said."""
@@ -162,7 +162,7 @@ def estimated(request: query_pb2.CountFeaturesRequest) -> bool:
 
 def bound_to(request: query_pb2.SearchRadiusRequest | query_pb2.SearchIntersectsRequest) -> bytes:
     """What the page tokens of a request are bound to."""
-    return fingerprint(request, "page_size", "page_token")
+    return fingerprint(request, "page_size", "page_token", "freshness_token")
 
 
 def lookup(layer: Layer, output: Output, keys: Iterable[Key]) -> Search:

@@ -98,6 +98,7 @@ def layer_message(layer: Layer, description: Description) -> query_pb2.Layer:
                 type=f"PROPERTY_TYPE_{prop.type.name}",
                 nullable=prop.nullable,
                 computed=prop.computed,
+                writable=prop.writable,
             )
             for prop in layer.properties.values()
         ],
@@ -111,8 +112,18 @@ def layer_message(layer: Layer, description: Description) -> query_pb2.Layer:
         key=str(layer.key.key),
         geometry_column=layer.geometry_name,
         geography=layer.is_geography,
-        problems=[query_pb2.LayerProblem(**problem._asdict()) for problem in problems_of(layer, description)],
+        writable=layer.writable,
+        no_overlap=layer.no_overlap,
+        key_type=f"PROPERTY_TYPE_{'INTEGER' if layer.integer_key else 'STRING'}",
+        problems=_problems(layer, description),
     )
+
+
+def _problems(layer: Layer, description: Description) -> list[query_pb2.LayerProblem]:
+    found = [query_pb2.LayerProblem(**problem._asdict()) for problem in problems_of(layer, description)]
+    if layer.read_only:
+        found.append(query_pb2.LayerProblem(message=f"it is not writable: {layer.read_only}"))
+    return found
 
 
 def _box(extent: tuple[float, float, float, float] | None) -> geometry_pb2.BoundingBox | None:

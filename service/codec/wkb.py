@@ -5,9 +5,10 @@ bytes that remain, every ordinate is finite, every ring closed, nothing is empty
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
-from typing import Final, NamedTuple, NoReturn
+from typing import ClassVar, Final, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,7 @@ from service.codec.wkb_types import (
 )
 from service.errors import Reason
 
-_MEMBER_OF: Final = {MULTIPOINT: POINT, MULTILINESTRING: LINESTRING, MULTIPOLYGON: POLYGON}
+_MEMBERS_OF: Final = {MULTIPOINT: (POINT,), MULTILINESTRING: (LINESTRING,), MULTIPOLYGON: (POLYGON,)}
 _SMALLEST_MEMBER: Final = 9
 _UINT32: Final = (Struct(">I"), Struct("<I"))
 _INT32: Final = (Struct(">i"), Struct("<i"))
@@ -40,7 +41,7 @@ _PLAIN_POINT_START: Final = b"\x01\x01\0\0\0"
 _POSITION: Final = (Struct(">dd"), Struct("<dd"))
 
 
-class _Header(NamedTuple):
+class Header(NamedTuple):
     code: int
     dimensions: tuple[bool, bool]
     order: int
@@ -63,13 +64,13 @@ class _Run(NamedTuple):
 class _Open:
     """A collection whose members are being read."""
 
-    header: _Header
+    header: Header
     left: int
     alike: bytes = b""
-    member: _Header | None = None
+    member: Header | None = None
 
 
-def scan(data: bytes, limits: GeometryLimits) -> Scan:
+def scan(data: bytes, limits: GeometryLimits, scanner: "type[Scanner] | None" = None) -> Scan:
     """Checks `data` from the first byte to the last; raises WkbError."""
     if len(data) > limits.max_bytes:
         limit = str(limits.max_bytes)
@@ -79,10 +80,13 @@ def scan(data: bytes, limits: GeometryLimits) -> Scan:
         _, _, x, y = _PLAIN_POINT.unpack(data)
         if math.isfinite(x) and math.isfinite(y):
             return Scan(POINT, None, 1, x, y, x, y, plain=True, body=5)
-    return _Scanner(data, limits).scan()
+    return (scanner or Scanner)(data, limits).scan()
 
 
-class _Scanner:
+class Scanner:
+    names: ClassVar[Mapping[int, str]] = NAMES  # of the types that are read
+    members_of: ClassVar[Mapping[int, Sequence[int]]] = _MEMBERS_OF
+
     def __init__(self, data: bytes, limits: GeometryLimits) -> None:
         self.data = data
         self.view = memoryview(data)
@@ -109,7 +113,7 @@ class _Scanner:
             self._encoding(f"{len(self.data) - self.offset} bytes follow the geometry")
         return Scan(top.code, top.srid, self.vertices, *self._bounds(top), plain=self.plain, body=body)
 
-    def _member(self, collection: _Open) -> _Header:
+    def _member(self, collection: _Open) -> Header:
         """The next member's header, read only if it is not the same bytes as the one before."""
         start = self.offset
         if collection.member and self.data[start : start + 5] == collection.alike:
@@ -120,7 +124,7 @@ class _Scanner:
             collection.alike, collection.member = self.data[start : start + 5], header
         return header
 
-    def _header(self, parent: _Header | None) -> _Header:
+    def _header(self, parent: Header | None) -> Header:
         start = self.offset
         order = self._take(1, "a byte-order mark")
         if self.data[order] > 1:
@@ -131,7 +135,7 @@ class _Scanner:
         srid = None
         if raw & SRID_FLAG:
             (srid,) = _INT32[little].unpack_from(self.data, self._take(4, "an SRID"))
-        header = _Header(code, dimensions, little, srid)
+        header = Header(code, dimensions, little, srid)
         if not little or any(dimensions) or (parent and raw & SRID_FLAG):
             self.plain = False
         if parent:
@@ -143,22 +147,21 @@ class _Scanner:
         thousands, code = divmod(raw & ~(Z_FLAG | M_FLAG | SRID_FLAG), 1000)
         if thousands > 3 or (code not in NAMES and code not in UNSUPPORTED):
             self._encoding(f"{raw} is not a geometry type", at)
-        if code in UNSUPPORTED:
+        if code not in self.names:
             kind = UNSUPPORTED[code]
             raise WkbError(Reason.UNSUPPORTED_GEOMETRY_TYPE, f"{kind} is not supported", at, actual=kind)
         return code, (bool(raw & Z_FLAG) or thousands in (1, 3), bool(raw & M_FLAG) or thousands in (2, 3))
 
-    def _fits(self, member: _Header, parent: _Header, at: int) -> None:
-        expected = _MEMBER_OF.get(parent.code, member.code)
-        if member.code != expected:
-            self._encoding(f"a {NAMES[member.code]} is a member of a {NAMES[parent.code]}", at)
+    def _fits(self, member: Header, parent: Header, at: int) -> None:
+        if member.code not in self.members_of.get(parent.code, self.names):
+            self._encoding(f"a {self.names[member.code]} is a member of a {self.names[parent.code]}", at)
         if member.dimensions != parent.dimensions:
             self._encoding("a member has other dimensions than its collection", at)
         if member.srid is not None and member.srid != parent.srid:
             problem = f"a member has SRID {member.srid}, its collection {parent.srid or 'none'}"
             raise WkbError(Reason.SRID_MISMATCH, problem, at, actual=str(member.srid))
 
-    def _body(self, header: _Header) -> None:
+    def _body(self, header: Header) -> None:
         if header.code == POINT:
             self._sequence(header, 1)
         elif header.code == LINESTRING:
@@ -169,7 +172,7 @@ class _Scanner:
         else:
             self._members(header)
 
-    def _members(self, header: _Header) -> None:
+    def _members(self, header: Header) -> None:
         depth = 1 + sum(collection.header.code == COLLECTION for collection in self.open)
         if header.code == COLLECTION and depth > self.limits.max_depth:
             limit = str(self.limits.max_depth)
@@ -179,7 +182,7 @@ class _Scanner:
         if not (header.code == MULTIPOINT and self._alike_points(header, count)):
             self.open.append(_Open(header, count))
 
-    def _alike_points(self, parent: _Header, count: int) -> bool:
+    def _alike_points(self, parent: Header, count: int) -> bool:
         """Takes all points of a MULTIPOINT in one step if their headers are the same bytes."""
         size = 5 + parent.vertex_bytes
         if count * size > len(self.data) - self.offset:
@@ -198,13 +201,13 @@ class _Scanner:
         self.offset = start + count * size
         return True
 
-    def _line(self, header: _Header) -> None:
+    def _line(self, header: Header) -> None:
         count = self._count(header, header.vertex_bytes, "points")
         if count < 2:
             self._invalid("a line needs 2 points, this one has 1", header)
         self._sequence(header, count)
 
-    def _ring(self, header: _Header) -> None:
+    def _ring(self, header: Header) -> None:
         count = self._count(header, header.vertex_bytes, "points")
         first = self.offset
         last = first + (count - 1) * header.vertex_bytes
@@ -215,21 +218,21 @@ class _Scanner:
             self._invalid("a ring is not closed: its last point is not its first", header)
         self._sequence(header, count)
 
-    def _sequence(self, header: _Header, count: int) -> None:
+    def _sequence(self, header: Header, count: int) -> None:
         size = count * header.vertex_bytes
         at = self._take(size, "coordinates")
         self._admit(count)
         self.runs[header.order].append(_Run(at, count, header.vertex_bytes))
         self.ordinates[header.order].append(self.view[at : at + size])
 
-    def _count(self, header: _Header, smallest: int, what: str) -> int:
+    def _count(self, header: Header, smallest: int, what: str) -> int:
         at = self._take(4, f"the number of {what}")
         count = int(_UINT32[header.order].unpack_from(self.data, at)[0])
         left = len(self.data) - self.offset
         if count * smallest > left:
             self._encoding(f"{count} {what} are announced, but only {left} bytes follow", at)
         if not count:
-            problem = f"a {NAMES[header.code]} or a part of it is empty"
+            problem = f"a {self.names[header.code]} or a part of it is empty"
             raise WkbError(Reason.EMPTY_GEOMETRY, problem, at)
         return count
 
@@ -247,11 +250,11 @@ class _Scanner:
             problem = f"the geometry has more than the {limit} vertices allowed"
             raise WkbError(Reason.GEOMETRY_TOO_LARGE, problem, self.offset, limit=limit)
 
-    def _position(self, header: _Header, at: int) -> tuple[float, float]:
+    def _position(self, header: Header, at: int) -> tuple[float, float]:
         x, y = _POSITION[header.order].unpack_from(self.data, at)
         return x, y
 
-    def _bounds(self, top: _Header) -> tuple[float, float, float, float]:
+    def _bounds(self, top: Header) -> tuple[float, float, float, float]:
         if top.code == POINT:
             x, y = self._position(top, self.runs[top.order][0].offset)
             if math.isfinite(x) and math.isfinite(y) and not any(top.dimensions):
@@ -261,7 +264,7 @@ class _Scanner:
         high = np.max([most for _, most in corners], axis=0)
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
-    def _extent(self, order: int, top: _Header) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _extent(self, order: int, top: Header) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         ordinates = np.frombuffer(b"".join(self.ordinates[order]), ">f8" if order == 0 else "<f8")
         vertices = ordinates.reshape(-1, top.vertex_bytes // 8)
         finite = np.isfinite(vertices)
@@ -287,6 +290,6 @@ class _Scanner:
     def _encoding(self, problem: str, at: int | None = None) -> NoReturn:
         raise WkbError(Reason.INVALID_ENCODING, problem, self.offset if at is None else at)
 
-    def _invalid(self, detail: str, header: _Header) -> NoReturn:
+    def _invalid(self, detail: str, header: Header) -> NoReturn:
         x, y = self._position(header, self.offset)
         raise WkbError(Reason.INVALID_GEOMETRY, detail, self.offset, detail=detail, location=f"POINT({x} {y})")

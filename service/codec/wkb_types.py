@@ -15,15 +15,18 @@ NAMES: Final = {
     MULTIPOLYGON: "MULTIPOLYGON",
     COLLECTION: "GEOMETRYCOLLECTION",
 }
+CIRCULARSTRING, COMPOUNDCURVE, CURVEPOLYGON, MULTICURVE, MULTISURFACE = range(8, 13)
+POLYHEDRALSURFACE, TIN, TRIANGLE = range(15, 18)
+# Which nothing can be asked about; they can only be stored.
 UNSUPPORTED: Final = {
-    8: "CIRCULARSTRING",
-    9: "COMPOUNDCURVE",
-    10: "CURVEPOLYGON",
-    11: "MULTICURVE",
-    12: "MULTISURFACE",
-    15: "POLYHEDRALSURFACE",
-    16: "TIN",
-    17: "TRIANGLE",
+    CIRCULARSTRING: "CIRCULARSTRING",
+    COMPOUNDCURVE: "COMPOUNDCURVE",
+    CURVEPOLYGON: "CURVEPOLYGON",
+    MULTICURVE: "MULTICURVE",
+    MULTISURFACE: "MULTISURFACE",
+    POLYHEDRALSURFACE: "POLYHEDRALSURFACE",
+    TIN: "TIN",
+    TRIANGLE: "TRIANGLE",
 }
 SRID_FLAG: Final = 0x20000000
 Z_FLAG, M_FLAG = 0x80000000, 0x40000000
@@ -51,7 +54,8 @@ class WkbError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What the bytes hold. `plain` says that they are little-endian, two-dimensional and without inner SRIDs."""
+    """What the bytes hold. `plain` says that they are little-endian, two-dimensional and without inner SRIDs; `curved`
+    that there is something in them which shapely does not read."""
 
     code: int
     srid: int | None
@@ -62,6 +66,7 @@ class Scan:
     north: float
     plain: bool
     body: int
+    curved: bool = False
 
     @property
     def extent(self) -> float:

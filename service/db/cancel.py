@@ -31,6 +31,13 @@ class StatementGuard:
                 raise Abandoned
             self._backend = connection.info.backend_pid
 
+    def seal(self) -> None:
+        """From here on nothing is cancelled, until the next `begin`; Abandoned where it has been already."""
+        with self._lock:
+            if self._cancelled:
+                raise Abandoned
+            self._backend = None
+
     def end(self, *, interrupted: bool) -> bool:
         """Whether the connection is clean. A cancellation that was sent without interrupting the statement may still
         be on its way, and would hit the next one: such a connection must not be used again."""

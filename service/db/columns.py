@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geoalchemy2 import Geometry
-from sqlalchemy import BigInteger, ColumnElement, Float, Text, case, cast, func, literal_column, select
+from sqlalchemy import BigInteger, ColumnElement, Float, Text, case, cast, func, literal_column, select, type_coerce
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql
 
@@ -22,7 +22,7 @@ _GEOMETRY = Geometry(spatial_index=False)
 class Column:
     """One value of a row. `kind` says what it is; a property has a name and a type besides."""
 
-    kind: str  # "ordinal", "key", "distance", "geometry", "property" or "count"
+    kind: str  # "ordinal", "key", "distance", "geometry", "property", "etag" or "count"
     expression: Expression
     field: Field
     property: Property | None = None
@@ -33,6 +33,15 @@ def key_column(layer: Layer) -> Column:
     if layer.integer_key:
         return Column("key", cast(layer.key, BigInteger()), Field(Wire.INT64, nullable=False))
     return Column("key", cast(layer.key, Text()), Field(Wire.BYTES, nullable=False))
+
+
+def etag_column(layer: Layer) -> Column:
+    """The version of the row: the transaction that wrote it."""
+    return Column("etag", version(layer), Field(Wire.BYTES, nullable=False))
+
+
+def version(layer: Layer) -> Expression:
+    return cast(literal_column(f"{layer.qualified_name}.xmin"), Text())
 
 
 def geometry_column(layer: Layer, output: Output) -> Column:
@@ -59,7 +68,8 @@ def _simplified(geometry: Expression, tolerance: float) -> Expression:
     shape = func.unnest(postgresql.array([simpler])).column_valued("shape")
     mended = func.ST_MakeValid(shape, literal_column("'method=structure keepcollapsed=false'"))
     sound = case((func.ST_IsValid(shape), shape), else_=mended)
-    return select(sound).scalar_subquery()
+    # Typed: what is plainly a SELECT GeoAlchemy takes for a row, of which it asks ST_AsGeoJSON for a Feature.
+    return type_coerce(select(sound).scalar_subquery(), _GEOMETRY)
 
 
 def _encoded(geometry: Expression, output: Output) -> Expression:

@@ -13,6 +13,7 @@ from service.settings import Settings
 
 READ_POOL = "read"
 BULK_POOL = "bulk"
+WRITE_POOL = "write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +56,17 @@ def _milliseconds(seconds: float) -> str:
 
 def read_pool(settings: Settings, url: str, metrics: Metrics) -> Pool:
     """For reads that end soon."""
-    return _reading(settings, url, metrics, READ_POOL, settings.pool_size, session_settings(settings))
+    return _pool(settings, url, metrics, READ_POOL, settings.pool_size, session_settings(settings))
 
 
 def bulk_pool(settings: Settings, url: str, metrics: Metrics) -> Pool:
     """For streams, which end when their readers have had everything: statement_timeout would count their pauses. Where
     a reader leaves, the connection is closed; PostgreSQL would not notice before it has more to send."""
     session = session_settings(settings) | {"statement_timeout": "0", "client_connection_check_interval": "250ms"}
-    return _reading(settings, url, metrics, BULK_POOL, settings.bulk_pool_size, session)
+    return _pool(settings, url, metrics, BULK_POOL, settings.bulk_pool_size, session)
 
 
-def _reading(settings: Settings, url: str, metrics: Metrics, name: str, size: int, session: Mapping[str, str]) -> Pool:
+def _pool(settings: Settings, url: str, metrics: Metrics, name: str, size: int, session: Mapping[str, str]) -> Pool:
     """Autocommit: a statement is its own transaction, and no connection ever idles in one."""
     engine = create_engine(
         database_url(url),
@@ -82,6 +83,11 @@ def _reading(settings: Settings, url: str, metrics: Metrics, name: str, size: in
     )
     _count(engine, name, metrics)
     return Pool(name, engine, Turnstile(size), settings.pool_timeout)
+
+
+def write_pool(settings: Settings, url: str, metrics: Metrics) -> Pool:
+    """For changes of single features, and for deletions."""
+    return _pool(settings, url, metrics, WRITE_POOL, settings.write_pool_size, session_settings(settings))
 
 
 def control_engine(settings: Settings, url: str) -> Engine:

@@ -30,6 +30,10 @@ def _busy() -> SpatialError:
     return Unavailable(Reason.DATABASE_UNAVAILABLE, "the data are locked for maintenance", retry_after=1.0)
 
 
+def _takes_no_changes() -> SpatialError:
+    return Unavailable(Reason.DATABASE_UNAVAILABLE, "the database takes no changes at the moment", retry_after=1.0)
+
+
 def _exhausted() -> SpatialError:
     return ResourceExhausted(Reason.OVERLOADED, "the database is out of resources", retry_after=1.0)
 
@@ -42,7 +46,7 @@ def _not_allowed() -> SpatialError:
     return PermissionDenied(Reason.NOT_ALLOWED, "the service's role in the database may not do this")
 
 
-def _changed() -> SpatialError:
+def changed() -> SpatialError:
     return NotFound(
         Reason.LAYER_NOT_FOUND,
         "the layer's table is gone, or is not what it was when the layers were read: RefreshLayers reads them again",
@@ -95,10 +99,11 @@ _MEANINGS: Mapping[str, Callable[[], SpatialError]] = {
     errorcodes.LOCK_NOT_AVAILABLE: _busy,
     errorcodes.NUMERIC_VALUE_OUT_OF_RANGE: _too_large,
     errorcodes.DEADLOCK_DETECTED: _busy,
+    errorcodes.READ_ONLY_SQL_TRANSACTION: _takes_no_changes,
     errorcodes.INSUFFICIENT_PRIVILEGE: _not_allowed,
-    errorcodes.UNDEFINED_TABLE: _changed,
-    errorcodes.UNDEFINED_COLUMN: _changed,
-    errorcodes.INVALID_SCHEMA_NAME: _changed,
+    errorcodes.UNDEFINED_TABLE: changed,
+    errorcodes.UNDEFINED_COLUMN: changed,
+    errorcodes.INVALID_SCHEMA_NAME: changed,
     errorcodes.CLASS_CONNECTION_EXCEPTION: unavailable,
     errorcodes.CLASS_INSUFFICIENT_RESOURCES: _exhausted,
 }

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import types as sql
-from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, JSONB, REAL
+from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, HSTORE, JSONB, REAL
 
 from service.catalog import Layer
 from service.db.columns import Expression
@@ -94,6 +94,21 @@ def _kind(column_type: sql.TypeEngine[Any]) -> ValueKind:
     if isinstance(column_type, sql.Float) and (column_type.precision or 53) <= _SINGLE_PRECISION:
         return ValueKind.REAL
     return next((kind for family, kind in _KINDS if isinstance(column_type, family)), ValueKind.TEXT)
+
+
+def integers(column: Expression) -> range | None:
+    """What a column of integers may hold."""
+    return _range(column.type)
+
+
+def is_jsonb(column: Expression) -> bool:
+    """Whether it is JSON that cannot hold the character NUL."""
+    return isinstance(column.type, JSONB)
+
+
+def is_hstore(column: Expression) -> bool:
+    """Whether it is JSON only to those who read it, an object of texts."""
+    return isinstance(column.type, HSTORE) or getattr(column.type, "name", "") == "hstore"
 
 
 def _range(item: sql.TypeEngine[Any]) -> range | None:

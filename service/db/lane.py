@@ -1,7 +1,7 @@
 """A lane: one thread and, while it works, one pooled connection. `db/lanes.py` says what runs on which."""
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -13,7 +13,8 @@ from psycopg2 import errorcodes
 from psycopg2.extensions import TRANSACTION_STATUS_ACTIVE
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
-from sqlalchemy import PoolProxiedConnection, exc
+from sqlalchemy import Connection as Pooled
+from sqlalchemy import exc
 
 from service.db.cancel import Abandoned, StatementGuard
 from service.db.engine import Pool
@@ -22,6 +23,18 @@ from service.observability.metrics import Metrics
 
 # Long enough that calls in a row need no checkout (and its ping) each, short enough that nobody misses a connection.
 LINGER_SECONDS = 0.02
+
+
+def driver_connection(pooled: Pooled) -> Connection:
+    connection = pooled.connection.driver_connection
+    assert isinstance(connection, Connection)
+    return connection
+
+
+@contextmanager
+def driver_cursor(pooled: Pooled) -> Iterator[Cursor]:
+    with driver_connection(pooled).cursor() as cursor:
+        yield cursor
 
 
 class Job(Protocol):
@@ -48,11 +61,12 @@ class Lane:
     name: str
     pool: Pool
     metrics: Metrics
-    perform: Callable[[Any, Cursor], Any]  # a job on a cursor; the lane's own buffer may hang on it
+    perform: Callable[[Any, Any], Any]  # a job on what `opened` gives; the lane's own buffer may hang on it
     following: Callable[[Any, Outcome], Job | None]
     finished: Callable[["Lane", Any, Outcome, Any], None]
+    opened: Callable[[Pooled], AbstractContextManager[Any]] = driver_cursor  # on the connection, for each job
     _inbox: SimpleQueue[Job | None] = field(default_factory=SimpleQueue)
-    _pooled: PoolProxiedConnection | None = None
+    _pooled: Pooled | None = None
     _thread: Thread | None = None
 
     def start(self) -> None:
@@ -90,18 +104,19 @@ class Lane:
         if job.guard.cancelled:
             return Outcome(error=Abandoned())
         try:
-            connection = self._checkout()
+            pooled = self._checkout()
         except Exception as error:
             return Outcome(error=self._checkout_failed(error), fatal=True)
-        return self._perform(job, connection)
+        return self._perform(job, pooled)
 
-    def _perform(self, job: Job, connection: Connection) -> Outcome:
+    def _perform(self, job: Job, pooled: Pooled) -> Outcome:
         outcome = Outcome()
+        connection = driver_connection(pooled)
         started = perf_counter()
         try:
             job.guard.begin(connection)
-            with connection.cursor() as cursor:
-                outcome.result = self.perform(job, cursor)
+            with self.opened(pooled) as opened:
+                outcome.result = self.perform(job, opened)
         except Exception as error:
             outcome.error = error
         outcome.seconds = perf_counter() - started
@@ -116,22 +131,20 @@ class Lane:
             outcome.error = translated(outcome.error, connection_lost=outcome.fatal)
         return outcome
 
-    def _checkout(self) -> Connection:
+    def _checkout(self) -> Pooled:
         if self._pooled is None:
             started = perf_counter()
             try:
                 self._pooled = self._admitted()
             finally:
                 self.metrics.checkout.labels(self.pool.name).observe(perf_counter() - started)
-        connection = self._pooled.driver_connection
-        assert isinstance(connection, Connection)
-        return connection
+        return self._pooled
 
-    def _admitted(self) -> PoolProxiedConnection:
+    def _admitted(self) -> Pooled:
         if not self.pool.turnstile.enter(self.pool.timeout):
             raise exc.TimeoutError
         try:
-            return self.pool.engine.raw_connection()
+            return self.pool.engine.connect()
         except BaseException:
             self.pool.turnstile.leave()
             raise

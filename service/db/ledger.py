@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, LargeBinary, MetaData, Table, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from service.errors import FailedPrecondition, Reason
 from service.mapping import NAMING_CONVENTION
 
 metadata = MetaData(naming_convention=NAMING_CONVENTION)
@@ -47,3 +48,16 @@ imports = Table(
     _moment("touched_at"),
     Index("ix_spatial_imports_touched_at", "touched_at"),
 )
+
+TABLES = (requests.name, imports.name)
+# Names of those tables that are not there, for psycopg2's cursors and SQLAlchemy's drivers alike.
+LACKING = "SELECT name FROM unnest(ARRAY['spatial_requests', 'spatial_imports']) name WHERE to_regclass(name) IS NULL"
+
+
+def missing(field: str | None = None) -> FailedPrecondition:
+    """What is answered where nothing can be remembered; `field` is what asks for it."""
+    return FailedPrecondition(
+        Reason.LEDGER_MISSING,
+        "the database has no tables to remember requests and imports in: `spatial migrate --ledger` makes them",
+        field=field,
+    )

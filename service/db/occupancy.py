@@ -33,4 +33,4 @@ def _occupancy(name: str, engine: Engine) -> Occupancy:
 
 def connections_wanted(settings: Settings) -> int:
     """How many connections a process of the service may open."""
-    return settings.pool_size + settings.bulk_pool_size + CONTROL_CONNECTIONS
+    return settings.pool_size + settings.bulk_pool_size + settings.write_pool_size + CONTROL_CONNECTIONS

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Float, FromClause, Select, asc, false, func, literal_column, null, select, true, tuple_
 
 from service.catalog import Layer
-from service.db.columns import Column, Expression, geometry_column, key_column, property_column
+from service.db.columns import Column, Expression, etag_column, geometry_column, key_column, property_column
 from service.db.copy import Field, Wire
 from service.db.filters import condition
 from service.db.places import place_columns
@@ -172,4 +172,5 @@ def columns_of(layer: Layer, shape: Shape, probe: FromClause) -> tuple[Column, .
     if shape.output.view is not View.NONE:
         columns.append(geometry_column(layer, shape.output))
     names = layer.stored if shape.output.properties is None else shape.output.properties
-    return (*columns, *(property_column(layer.properties[name]) for name in names))
+    columns += [property_column(layer.properties[name]) for name in names]
+    return (*columns, etag_column(layer)) if shape.output.etags else tuple(columns)

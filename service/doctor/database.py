@@ -7,6 +7,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatev
 
 from service import __version__, migrations
 from service.catalog import Layer
+from service.db.ledger import LACKING
 from service.doctor.checks import Check, Row, examined, rows
 from service.doctor.findings import Finding, Severity
 from service.doctor.tolerance import Tolerance
@@ -159,6 +160,26 @@ def _behind(revision: str | None, *, needed: bool) -> Iterator[Finding]:
         at = f"migration {revision}" if revision else "no migration"
         message = f"the database is at {at}, and {known[0]} is needed: `spatial migrate` does it"
         yield Finding(severity, "migration-behind", message, details=details)
+
+
+def ledger_findings(cursor: Cursor, layers: Sequence[Layer]) -> Iterator[Finding]:
+    """Where layers are written to, whether there are the tables in which writes are remembered."""
+    written = [layer.name for layer in layers if layer.writable]
+    lacking = [row["name"] for row in rows(cursor, LACKING)] if written else []
+    if lacking:
+        message = (
+            f"there is no table {' or '.join(lacking)} to remember writes in: imports and requests with a `request_id`"
+            " are refused; `spatial migrate --ledger` makes them"
+        )
+        details = {"tables": lacking, "layers": written}
+        yield Finding(Severity.WARNING, "missing-ledger", message, details=details)
+
+
+def read_only_findings(layers: Sequence[Layer]) -> Iterator[Finding]:
+    for layer in layers:
+        if layer.read_only:
+            message = f"it is to be writable, and is not: {layer.read_only}"
+            yield Finding(Severity.WARNING, "read-only", message, layer.name)
 
 
 def session_findings(cursor: Cursor, tolerance: Tolerance) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatev
 
 from service.catalog import Layer
 from service.doctor import database, systems
-from service.doctor.findings import Examination, Finding, Timing, worst_first
+from service.doctor.findings import Examination, Finding, Severity, Timing, worst_first
 from service.doctor.geometries import geometry_findings
 from service.doctor.indexes import missing_indexes
 from service.doctor.probes import probed
@@ -24,7 +24,9 @@ def examine(cursor: Cursor, layers: Sequence[Layer], connections: int, tolerance
     findings = list(database.version_findings(cursor, versions))
     revision, behind = database.migration(cursor, layers)
     settings, unfit = settings_in_effect(cursor)
-    findings += [*behind, *unfit]
+    findings += [*behind, *unfit, *database.read_only_findings(layers)]
+    if not any(finding.severity is Severity.ERROR for finding in behind):  # what mends that makes the ledger, too
+        findings += database.ledger_findings(cursor, layers)
     findings += database.connection_findings(cursor, connections)
     findings += database.session_findings(cursor, tolerance)
     timings: list[Timing] = []

@@ -48,8 +48,15 @@ class Metrics:
         self.lane_wait = seconds("spatial_lane_wait_seconds", "How long a call waited for its statement.")
         self.lane_depth = Gauge("spatial_lane_depth", "Calls waiting for a statement.", registry=registry)
 
+        self.write_retries = counter("spatial_write_retries", "Changes tried again after a collision.", "change")
+        for change in ("create", "update", "delete"):
+            self.write_retries.labels(change)
+
         self.stream_features = counter("spatial_stream_features", "Features sent by streams.", "method", "layout")
         self.stream_bytes = counter("spatial_stream_bytes", "Bytes of messages sent by streams.", "method")
+        self.import_rows = counter("spatial_import_rows", "Rows of imports dealt with.", "layer", "outcome")
+        self.import_retries = counter("spatial_import_retries", "Chunks of imports tried again.", "layer")
+        self.imports_in_flight = Gauge("spatial_imports_in_flight", "Imports that are running.", registry=registry)
         self.streams_in_flight = Gauge("spatial_streams_in_flight", "Streams that are running.", registry=registry)
 
         self.build = Info("spatial_build", "What is running.", registry=registry)

@@ -10,7 +10,7 @@ from service.catalog import Layer, Property
 from service.db.describe import Description
 from service.db.indexes import quoted
 from service.db.problems import is_usable, spatial_index
-from service.reflected.relations import VIEW, ColumnFacts, Relation
+from service.reflected.relations import KINDS, TABLES, VIEW, ColumnFacts, Relation
 from service.reflected.types import key_type, property_types
 from service.reflected.wanted import LayerOptions
 
@@ -41,6 +41,7 @@ class Candidate:
         stored = table.c[self.column.name]
         # geometry() of a geography is what an index in the plane would be on.
         plane: Any = func.geometry(stored, type_=Geometry(spatial_index=False)) if self.column.geography else stored
+        read_only = self._read_only(key) if self.options.writable else ""
         return Layer(
             name=self.name,
             description=self.options.description or self.relation.comment or "",
@@ -53,7 +54,21 @@ class Candidate:
             geography_column=stored if self.column.geography else None,
             revision=revision,
             unindexed=self.options.unindexed,
+            writable=self.options.writable and not read_only,
+            read_only=read_only,
+            no_overlap=self.options.no_overlap and not read_only,
+            versioned=self.relation.kind in TABLES,
         )
+
+    def _read_only(self, key: ColumnFacts) -> str:
+        """Why it cannot be writable; empty where it can."""
+        if self.relation.kind not in TABLES:
+            return f"it is {KINDS[self.relation.kind]}: only tables take changes"
+        if not self.column.takes_values:
+            return f"its geometry, {self.column.name!r}, is generated"
+        if key.name not in self.relation.unique:
+            return f"its key {key.name!r} is not unique, or may be null: an id could mean several features, or none"
+        return ""
 
     def check(self, layer: Layer) -> None:
         """Refuses a table whose searches would all read the whole of it, unless that is wanted."""
@@ -122,7 +137,13 @@ def _properties(candidate: Candidate, table: Table, key: ColumnFacts) -> dict[st
     for each in candidate.relation.columns:
         types = property_types(each) if each.readable and each.name != key.name else None
         if types:
-            found[each.name] = Property(each.name, types[1], table.c[each.name], nullable=not each.not_null)
+            found[each.name] = Property(
+                each.name,
+                types[1],
+                table.c[each.name],
+                nullable=not each.not_null,
+                writable=each.takes_values and candidate.relation.kind in TABLES,
+            )
     options = candidate.options
     names = list(found) if options.properties is None else options.properties
     for name in (*names, *options.hidden):

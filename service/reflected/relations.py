@@ -10,6 +10,8 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatev
 from service.db.indexes import IndexDescription
 
 VIEW = "v"
+TABLES = ("r", "p")
+KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 SPATIAL = ("geometry", "geography")
 # What typmods of PostGIS count through.
 GEOMETRY_TYPES = (
@@ -36,7 +38,8 @@ GEOGRAPHY_SRID = 4326  # where nothing else is said
 @dataclass(frozen=True, slots=True)
 class ColumnFacts:
     """`type` is what domains come down to in the end, `element` what arrays hold; `kind` and `category` are
-    PostgreSQL's letters for types. `modifier` is -1 for none."""
+    PostgreSQL's letters for types. `modifier` is -1 for none. A column takes no values where the database always
+    makes them."""
 
     name: str
     not_null: bool
@@ -46,6 +49,7 @@ class ColumnFacts:
     kind: str
     category: str
     element: str | None
+    takes_values: bool = True
 
     @property
     def spatial(self) -> bool:
@@ -72,7 +76,8 @@ class ColumnFacts:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table or view. `keys` are the columns of its primary key, else a single column that is unique and not null."""
+    """A table or view. `keys` are the columns of its primary key, else a single column that is unique and not null;
+    `unique` are all such columns."""
 
     schema: str
     name: str
@@ -83,6 +88,7 @@ class Relation:
     keys: tuple[str, ...]
     columns: tuple[ColumnFacts, ...]
     indexes: tuple[IndexDescription, ...]
+    unique: tuple[str, ...] = ()
 
     @property
     def full_name(self) -> str:
@@ -114,17 +120,18 @@ WITH relation AS MATERIALIZED (
      AND NOT EXISTS (SELECT FROM pg_depend d
                       WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 ),
-attribute AS (
+attribute AS MATERIALIZED (
   SELECT r.oid, json_agg(
            json_build_object(
              'name', a.attname, 'not_null', a.attnotnull, 'type', a.atttypid::bigint, 'modifier', a.atttypmod,
-             'readable', has_column_privilege(a.attrelid, a.attnum, 'SELECT')
+             'readable', has_column_privilege(a.attrelid, a.attnum, 'SELECT'),
+             'takes_values', a.attgenerated = '' AND a.attidentity <> 'a'
            ) ORDER BY a.attnum) AS columns
     FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid
    WHERE a.attnum > 0 AND NOT a.attisdropped
    GROUP BY r.oid
 ),
-indexed AS (
+indexed AS MATERIALIZED (
   SELECT r.oid,
          json_agg(
            json_build_object(
@@ -184,7 +191,15 @@ class _Types:
         known, modifier = self._base(facts["type"], facts["modifier"])
         item = self._base(known.element, -1)[0].name if known.category == "A" else None
         return ColumnFacts(
-            facts["name"], facts["not_null"], modifier, facts["readable"], known.name, known.kind, known.category, item
+            facts["name"],
+            facts["not_null"],
+            modifier,
+            facts["readable"],
+            known.name,
+            known.kind,
+            known.category,
+            item,
+            facts["takes_values"],
         )
 
     def _base(self, oid: int, modifier: int) -> tuple[_Type, int]:
@@ -215,4 +230,5 @@ def _relation(read: Mapping[str, Any], types: _Types) -> Relation:
         keys=tuple(read["primary"] or unique[:1]),
         columns=tuple(map(types.column, read["columns"])),
         indexes=tuple(IndexDescription(**index | {"keys": tuple(index["keys"])}) for index in read["indexes"] or ()),
+        unique=tuple(unique),
     )

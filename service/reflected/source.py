@@ -116,6 +116,8 @@ class LayerSource:
             log.info("serving %s as layer %r", candidate.relation.full_name, name)
             for problem in problems_of(layer, described(candidate.relation)):
                 log.warning("layer %r: %s: %s", name, problem.message, problem.statement)
+            if layer.read_only:
+                log.warning("layer %r is not writable: %s", name, layer.read_only)
         for name in self._known.keys() - known.keys():
             log.info("layer %r is no longer served", name)
         for refusal in sorted(refusals - self._refusals):

@@ -38,12 +38,16 @@ class LayerOptions(BaseModel):
     properties: list[str] | None = None
     hidden: list[str] = []
     unindexed: bool = False
+    writable: bool = False
+    no_overlap: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> "LayerOptions":
         schema, table = parse_table(self.table)
         if self.name is not None and any(_has_wildcard(part) for part in (schema or "", table)):
             raise ValueError("a pattern may find many tables: they cannot have one name")
+        if self.no_overlap and not self.writable:
+            raise ValueError("no_overlap says what changes are refused: it goes with `writable: true`")
         return self
 
 

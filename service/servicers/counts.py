@@ -1,6 +1,7 @@
 """SpatialService: counting."""
 
 from service.catalog import Catalog
+from service.codec.freshness import check_freshness
 from service.codec.joins import JoinReader
 from service.codec.requests import RequestReader, estimated
 from service.codec.responses import ResponseWriter
@@ -48,6 +49,7 @@ class CountServicer:
         return self._responses.count(await self._lanes.answer(count.search))
 
     async def _pairs(self, request: CountFeaturesRequest) -> int:
+        check_freshness(request)
         join = self._joins.counted(request)
         statement = join_statement(self._catalog, join.shape)
         if estimated(request):

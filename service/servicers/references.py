@@ -8,6 +8,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from service.catalog import Catalog, Layer
+from service.codec.freshness import check_freshness
 from service.codec.geometry import Stored
 from service.codec.references import geometries, not_found, read_reference, referenced, without_geometry
 from service.codec.requests import lookup
@@ -37,6 +38,7 @@ class References:
     async def read(self, reader: Callable[[R, Stored | None], T], request: R) -> T:
         """What `reader` makes of the request and of the feature that it asks about, if it asks about one: elsewhere, if
         checking the geometry would hold up the event loop."""
+        check_freshness(request)
         stored = None
         if found := referenced(request):
             path, reference = found

@@ -11,7 +11,7 @@ import pytest
 from service import migrations
 from service.settings import Settings
 from tests.conftest import NewDatabase
-from tests.processes import spatial
+from tests.processes import invoked, spatial
 from tests.proxy import proxied
 from tests.servers import Served, serving
 
@@ -40,11 +40,19 @@ AT = ("--at", "40.7128,-74.006")
 @pytest.mark.parametrize("command", HELP, ids=" ".join)
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_each_command_teaches_its_use(command: tuple[str, ...], option: str) -> None:
-    shown = spatial(*command, option)
+    shown = invoked(*command, option)
     assert shown.returncode == 0
     assert shown.stdout.startswith("Usage: ")
     assert HELP[command] in shown.stdout
     assert max(map(len, shown.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("command", [(), ("serve",), ("explain", "join")], ids=" ".join)
+def test_a_process_teaches_it_too(command: tuple[str, ...]) -> None:
+    shown = spatial(*command, "--help")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith(f"Usage: {' '.join(['spatial', *command])} ")
+    assert HELP[command] in shown.stdout
 
 
 def test_the_version_is_the_distributions() -> None:
@@ -73,13 +81,13 @@ def test_config_explains_each_setting() -> None:
 
 @pytest.mark.parametrize("password", ["secret", "p%40ss%2Fword"])
 def test_config_masks_the_password_and_nothing_else(password: str) -> None:
-    shown = spatial("config", database_url=f"postgresql://reader:{password}@db.example:5432/gis")
+    shown = invoked("config", database_url=f"postgresql://reader:{password}@db.example:5432/gis")
     assert "SPATIAL_DATABASE_URL=postgresql://reader:***@db.example:5432/gis\n" in shown.stdout
     assert password not in shown.stdout + shown.stderr
 
 
 def test_config_masks_a_url_that_cannot_be_parsed_altogether() -> None:
-    shown = spatial("config", database_url="reader:secret@db.example/gis")
+    shown = invoked("config", database_url="reader:secret@db.example/gis")
     assert "secret" not in shown.stdout + shown.stderr
     assert "Traceback" not in shown.stderr
 
@@ -96,22 +104,48 @@ def test_migrate_brings_an_empty_database_to_the_newest_schema_and_then_has_noth
             assert cursor.fetchone() == (migrations.head_revision(),)
 
 
+def test_migrate_makes_the_ledger_alone_beside_tables_of_others(new_database: NewDatabase) -> None:
+    with new_database(template="template1") as url:
+        for _ in range(2):
+            shown = spatial("migrate", "--ledger", database_url=url)
+            assert (shown.returncode, shown.stdout) == (0, "The ledger is there.\n")
+        with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'")
+            assert {name for (name,) in cursor} == {"spatial_requests", "spatial_imports"}
+
+
+def test_migrate_says_in_a_line_why_the_ledger_cannot_be_made(new_database: NewDatabase) -> None:
+    with new_database(template="template1") as url:
+        with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute("CREATE VIEW spatial_requests AS SELECT 1 AS id")
+        shown = spatial("migrate", "--ledger", database_url=url)
+    assert shown.returncode == 1
+    assert "spatial_requests" in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+def test_the_ledger_is_no_revision_to_migrate_to(filled: str) -> None:
+    shown = spatial("migrate", "--ledger", "--to", "0001", database_url=filled)
+    assert shown.returncode == 2
+    assert "--to" in shown.stderr
+
+
 def test_migrate_without_a_database_says_what_to_set() -> None:
-    shown = spatial("migrate")
+    shown = invoked("migrate")
     assert shown.returncode == 1
     assert "SPATIAL_DATABASE_URL" in shown.stderr
 
 
 def test_migrate_says_in_a_line_that_the_database_is_away(filled: str) -> None:
     with proxied(filled, listening=False) as proxy:
-        shown = spatial("migrate", database_url=proxy.url)
+        shown = invoked("migrate", database_url=proxy.url)
     assert shown.returncode == 1
     assert "Traceback" not in shown.stderr
     assert str(proxy.port) in shown.stderr
 
 
 def test_migrate_names_a_revision_that_does_not_exist(filled: str) -> None:
-    shown = spatial("migrate", "--to", "nowhere", database_url=filled)
+    shown = invoked("migrate", "--to", "nowhere", database_url=filled)
     assert shown.returncode == 1
     assert "nowhere" in shown.stderr
     assert "Traceback" not in shown.stderr
@@ -128,7 +162,7 @@ QUERIES = {
 
 @pytest.mark.parametrize("arguments", QUERIES.values(), ids=QUERIES)
 def test_a_query_as_a_table(demo_server: Served, arguments: tuple[str, ...]) -> None:
-    shown = spatial("query", *arguments, "--target", demo_server.address, "--property", "name")
+    shown = invoked("query", *arguments, "--target", demo_server.address, "--property", "name")
     assert (shown.returncode, shown.stderr) == (0, "")
     header, *rows = shown.stdout.splitlines()
     distance = ["distance_meters"] if arguments[0] != "intersects" else []
@@ -143,7 +177,7 @@ def test_a_query_as_a_table(demo_server: Served, arguments: tuple[str, ...]) -> 
 
 @pytest.mark.parametrize("arguments", QUERIES.values(), ids=QUERIES)
 def test_a_query_as_geojson(demo_server: Served, arguments: tuple[str, ...]) -> None:
-    shown = spatial("query", *arguments, "--target", demo_server.address, "--format", "geojson", "--limit", "3")
+    shown = invoked("query", *arguments, "--target", demo_server.address, "--format", "geojson", "--limit", "3")
     collection = json.loads(shown.stdout)
     assert collection["type"] == "FeatureCollection"
     assert 1 <= len(collection["features"]) <= 3
@@ -156,9 +190,9 @@ def test_a_query_as_geojson(demo_server: Served, arguments: tuple[str, ...]) -> 
 
 def test_a_query_that_finds_nothing_says_so_in_both_forms(demo_server: Served) -> None:
     middle_of_the_ocean = ("query", "radius", "facilities", "--at", "-48,-123", "--radius", "10")
-    table = spatial(*middle_of_the_ocean, "--target", demo_server.address)
+    table = invoked(*middle_of_the_ocean, "--target", demo_server.address)
     assert (table.returncode, table.stderr) == (0, "")
-    collection = spatial(*middle_of_the_ocean, "--target", demo_server.address, "--format", "geojson")
+    collection = invoked(*middle_of_the_ocean, "--target", demo_server.address, "--format", "geojson")
     assert json.loads(collection.stdout)["features"] == []
 
 
@@ -185,7 +219,7 @@ def test_the_answer_of_a_query_is_the_services(demo_server: Served) -> None:
 def test_a_query_that_is_wrong_is_told_why(
     demo_server: Served, arguments: tuple[str, ...], code: int, complaint: str
 ) -> None:
-    shown = spatial("query", *arguments, "--target", demo_server.address)
+    shown = invoked("query", *arguments, "--target", demo_server.address)
     assert shown.returncode == code
     assert complaint in shown.stderr
     assert "Traceback" not in shown.stderr
@@ -212,25 +246,25 @@ def test_health_of_a_server_that_is_ready_is_0(demo_server: Served) -> None:
 
 def test_health_of_a_server_that_is_not_ready_is_1(new_database: NewDatabase) -> None:
     with unmigrated(new_database) as served:
-        shown = spatial("health", "--address", served.address)
+        shown = invoked("health", "--address", served.address)
         assert (shown.returncode, shown.stdout) == (1, "NOT_SERVING\n")
-        assert spatial("health", "--address", served.address, "--service", "liveness").returncode == 0
+        assert invoked("health", "--address", served.address, "--service", "liveness").returncode == 0
 
 
 def test_health_finds_the_server_by_its_setting(demo_server: Served) -> None:
-    assert spatial("health", listen=f"0.0.0.0:{demo_server.server.port}").returncode == 0
-    assert spatial("health", listen=f"[::]:{demo_server.server.port}").returncode == 0
+    assert invoked("health", listen=f"0.0.0.0:{demo_server.server.port}").returncode == 0
+    assert invoked("health", listen=f"[::]:{demo_server.server.port}").returncode == 0
 
 
 def test_health_of_nobody_is_2(filled: str) -> None:
     with proxied(filled, listening=False) as nobody:
-        shown = spatial("health", "--address", f"127.0.0.1:{nobody.port}", "--timeout", "0.3")
+        shown = invoked("health", "--address", f"127.0.0.1:{nobody.port}", "--timeout", "0.3")
     assert shown.returncode == 2
     assert str(nobody.port) in shown.stderr
 
 
 def test_health_of_a_service_that_is_not_there_is_2(demo_server: Served) -> None:
-    shown = spatial("health", "--address", demo_server.address, "--service", "spatial.v1.Nothing")
+    shown = invoked("health", "--address", demo_server.address, "--service", "spatial.v1.Nothing")
     assert shown.returncode == 2
     assert "NOT_FOUND" in shown.stderr
 
@@ -261,7 +295,7 @@ EXPLAINED = {
 
 @pytest.mark.parametrize(("words", "line"), EXPLAINED.items(), ids=lambda words: " ".join(words))
 def test_explain_prints_the_plan_and_what_it_uses(demo_server: Served, words: tuple[str, ...], line: str) -> None:
-    shown = spatial("explain", *words, target=demo_server.address)
+    shown = invoked("explain", *words, target=demo_server.address)
 
     assert shown.returncode == 0, shown.stderr
     assert "(cost=" in shown.stdout.splitlines()[0]
@@ -271,8 +305,8 @@ def test_explain_prints_the_plan_and_what_it_uses(demo_server: Served, words: tu
 
 def test_explain_asks_about_the_feature_that_it_is_given(demo_server: Served) -> None:
     words = ("intersects", "facilities", "--feature", "zones/77", "--analyze", "--json", "--stream")
-    (plan,) = json.loads(spatial("explain", *words, target=demo_server.address).stdout)
-    found = spatial("query", *words[:4], "--limit", "1000", target=demo_server.address).stdout.splitlines()[1:]
+    (plan,) = json.loads(invoked("explain", *words, target=demo_server.address).stdout)
+    found = invoked("query", *words[:4], "--limit", "1000", target=demo_server.address).stdout.splitlines()[1:]
     assert plan["Plan"]["Actual Rows"] == len(found) > 10
 
 
@@ -288,7 +322,7 @@ def test_explain_asks_about_the_feature_that_it_is_given(demo_server: Served) ->
 def test_explain_of_a_feature_that_is_wrong_is_told_why(
     demo_server: Served, feature: tuple[str, ...], code: int, complaint: str
 ) -> None:
-    shown = spatial("explain", "radius", "facilities", *feature, "--radius", "1", target=demo_server.address)
+    shown = invoked("explain", "radius", "facilities", *feature, "--radius", "1", target=demo_server.address)
     assert (shown.returncode, shown.stdout) == (code, "")
     assert complaint in shown.stderr
 
@@ -299,19 +333,19 @@ def test_explain_measures_if_asked_to(demo_server: Served) -> None:
 
 
 def test_explain_prints_json_alone(demo_server: Served) -> None:
-    shown = spatial("explain", "layer", "zones", "--property", "name", "--json", target=demo_server.address)
+    shown = invoked("explain", "layer", "zones", "--property", "name", "--json", target=demo_server.address)
     (plan,) = json.loads(shown.stdout)
     assert plan["Plan"]["Relation Name"] == "zones"
 
 
 def test_explain_of_a_layer_that_is_not_there_fails(demo_server: Served) -> None:
-    shown = spatial("explain", "layer", "rivers", target=demo_server.address)
+    shown = invoked("explain", "layer", "rivers", target=demo_server.address)
     assert (shown.returncode, shown.stdout) == (1, "")
     assert shown.stderr == "Error: NOT_FOUND: query.layer.layer: no layer is called 'rivers'\n"
 
 
 def test_explain_says_what_would_be_refused(demo_database: str) -> None:
     with serving(demo_database, max_plan_cost=10) as served:
-        shown = spatial("explain", "layer", "zones", target=served.address)
+        shown = invoked("explain", "layer", "zones", target=served.address)
     (refused,) = [line for line in shown.stdout.splitlines() if line.startswith("refused: ")]
     assert "this server runs none above 10" in refused

@@ -43,34 +43,40 @@ with SpatialClient(sys.argv[1]) as client:
 """
 
 
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+
+
 class Environment:
-    """A new virtual environment with nothing but pip."""
+    """A new virtual environment with nothing in it; pip works on it from outside."""
 
     def __init__(self, folder: Path) -> None:
-        venv.create(folder, with_pip=True)
+        venv.create(folder)
         self.programs = folder / "bin"
 
     def run(self, program: str, *words: str | Path) -> str:
         """What the program printed; a failure of it is the test's, with all that it said."""
-        done = subprocess.run(
-            [self.programs / program, *words], capture_output=True, text=True, check=False, cwd=self.programs
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return self._output(self.programs / program, *words)
+
+    def pip(self, *words: str | Path) -> str:
+        return self._output(*PIP, "--python", self.programs / "python", *words)
 
     def install(self, *words: str | Path) -> None:
-        self.run("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *words)
+        self.pip("install", "--quiet", "--no-compile", *words)
 
     def installed(self) -> set[str]:
-        lines = self.run("python", "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check").splitlines()
-        return {_canonical(line.partition("==")[0]) for line in lines} - {"pip", "setuptools"}
+        return {_canonical(line.partition("==")[0]) for line in self.pip("list", "--format=freeze").splitlines()}
+
+    def _output(self, *command: str | Path) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.programs)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*command, "--no-build-isolation", "--no-deps", "--no-index", "-w", folder, ROOT], check=True)
+    building = ("wheel", "--quiet", "--no-build-isolation", "--no-deps", "--no-index", "-w", folder, ROOT)
+    subprocess.run([*PIP, *building], check=True)
     (built,) = folder.glob("spatial_service-*.whl")
     return built
 
@@ -81,7 +87,7 @@ def client(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment
     folder = tmp_path_factory.mktemp("client")
     (folder / "requirements.txt").write_text(_pins(_closure(_needs(wheel))))
     environment = Environment(folder / "venv")
-    environment.install("--require-hashes", "-r", folder / "requirements.txt")
+    environment.install("--require-hashes", "--no-deps", "-r", folder / "requirements.txt")
     environment.install("--no-deps", "--no-index", wheel)
     return environment
 
@@ -90,7 +96,7 @@ def client(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment
 def server(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """What the container image installs: the server's lock, and then the wheel."""
     environment = Environment(tmp_path_factory.mktemp("server") / "venv")
-    environment.install("--require-hashes", "-r", ROOT / "requirements.lock")
+    environment.install("--require-hashes", "--no-deps", "-r", ROOT / "requirements.lock")
     # Without --no-deps: nothing that [server] asks for may be missing from the lock.
     environment.install("--no-index", f"spatial-service[server] @ {wheel.as_uri()}")
     return environment
@@ -135,7 +141,7 @@ def _canonical(name: str) -> str:
 def test_a_client_installs_nothing_but_grpc_and_protobuf(client: Environment) -> None:
     expected = {"grpcio", "protobuf", "googleapis-common-protos", "typing-extensions", "spatial-service"}
     assert client.installed() == expected
-    client.run("python", "-m", "pip", "check", "--disable-pip-version-check")
+    client.pip("check")
 
 
 def test_a_client_can_import_the_contract_and_exchange_messages(client: Environment) -> None:

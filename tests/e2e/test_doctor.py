@@ -81,7 +81,7 @@ def test_a_running_server_is_asked_and_knows_its_pools(spoiled: str) -> None:
         shown = doctor("--target", served.address, "--json")
     assert shown.exit_code == 2
     found = json.loads(shown.stdout)
-    assert {pool["name"] for pool in found["pools"]} == {"read", "bulk", "control"}
+    assert {pool["name"] for pool in found["pools"]} == {"read", "bulk", "write", "control"}
     assert [finding["layer"] for finding in found["findings"]] == ["districts", "zone_centroids"]
 
 

@@ -22,6 +22,22 @@ EXAMPLES = {
     "match.py": ["of 1000 are in a zone", "  "],
     "join.py": ["China: ", "India: "],
 }
+CHANGING = {
+    "write.py": [
+        "created: Weather station POINT (-140 -30)",
+        "nearest is what was created: True",
+        "population: 2",
+        "refused: ETAG_MISMATCH",
+        "refused: GEOMETRY_TYPE_MISMATCH in feature.geometry",
+        "gone: FEATURE_NOT_FOUND",
+    ],
+    "load.py": [
+        "4995 of 5000 buoys are in, 5 were rejected:",
+        "row 999: COORDINATE_OUT_OF_RANGE in geometry",
+        "4995 have another name",
+        "4995 are gone",
+    ],
+}
 
 
 def run(name: str, *arguments: str, **settings: str) -> str:
@@ -40,7 +56,7 @@ def run(name: str, *arguments: str, **settings: str) -> str:
 
 
 def test_every_example_is_tried() -> None:
-    assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(EXAMPLES)
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == {*EXAMPLES, *CHANGING}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -48,6 +64,13 @@ def test_an_example_prints_what_it_shows(name: str, demo_server: Served) -> None
     printed = run(name, demo_server.address)
 
     assert [words for words in EXAMPLES[name] if words not in printed] == [], printed
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_an_example_changes_what_it_says(name: str, writable_server: Served) -> None:
+    printed = run(name, writable_server.address)
+
+    assert [words for words in CHANGING[name] if words not in printed] == [], printed
 
 
 def test_the_environment_may_name_the_target(demo_server: Served) -> None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from google.type.latlng_pb2 import LatLng
 
 from spatial.v1 import geometry_pb2, query_pb2
 from tests.conftest import NewDatabase
-from tests.processes import SPATIAL, Serving, environment, spatial, spatial_serve
+from tests.processes import SPATIAL, Serving, environment, invoked, spatial, spatial_serve
 from tests.proxy import proxied
 from tests.servers import Served
 from tests.situations import eventually, fetch, quiet
@@ -58,8 +59,10 @@ def busy(many: str) -> Iterator[Serving]:
         yield server
 
 
-def export(server: Served, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return spatial("export", *map(str, arguments), "--target", server.address)
+def export(
+    server: Served, *arguments: object, run: Callable[..., subprocess.CompletedProcess[str]] = invoked
+) -> subprocess.CompletedProcess[str]:
+    return run("export", *map(str, arguments), "--target", server.address)
 
 
 @contextmanager
@@ -82,7 +85,8 @@ def at_work(folder: Path) -> Callable[[], object]:
     return lambda: [path for path in folder.glob(".*/*") if path.stat().st_size > 0]
 
 
-def answered(server: Served, layer: str, properties: list[str]) -> list[Row]:
+@cache
+def answered(server: Served, layer: str, properties: tuple[str, ...]) -> list[Row]:
     """A layer, as messages say it."""
     request = query_pb2.StreamFeaturesRequest(
         query=query_pb2.LayerQuery(layer=layer), output=query_pb2.Output(properties=properties)
@@ -134,14 +138,14 @@ def _moment(text: str) -> datetime:
 @pytest.mark.parametrize(
     ("layer", "properties"),
     [
-        ("facilities", []),
-        ("zones", []),
-        ("parcels", ["district_name", "area_square_meters", "vertex_count"]),
-        ("zone_centroids", ["name"]),
+        ("facilities", ()),
+        ("zones", ()),
+        ("parcels", ("district_name", "area_square_meters", "vertex_count")),
+        ("zone_centroids", ("name",)),
     ],
 )
 def test_a_file_holds_what_the_server_says(
-    demo_server: Served, layer: str, properties: list[str], suffix: str, tmp_path: Path
+    demo_server: Served, layer: str, properties: tuple[str, ...], suffix: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"file{suffix}"
     chosen = ["--properties", ",".join(properties)] if properties else []
@@ -218,7 +222,7 @@ def test_a_question_is_answered_as_its_search_is(demo_server: Served, name: str,
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_nothing_found_is_a_file_of_nothing(demo_server: Served, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"file{suffix}"
-    shown = export(demo_server, "facilities", path, "--near", "-123,-48", "--radius", "10")
+    shown = export(demo_server, "facilities", path, "--near", "-123,-48", "--radius", "10", run=spatial)
     assert (shown.returncode, shown.stderr, shown.stdout) == (0, "", f"0 features in {path}\n")
     if suffix != ".geojsonl":
         frame = geopandas.read_parquet(path) if suffix == ".parquet" else geopandas.read_file(path)
@@ -229,13 +233,13 @@ def test_nothing_found_is_a_file_of_nothing(demo_server: Served, suffix: str, tm
 def test_standard_output_is_the_file_that_would_have_been(demo_server: Served, tmp_path: Path) -> None:
     path = tmp_path / "file.geojsonl"
     export(demo_server, "zones", path)
-    shown = export(demo_server, "zones", "-")
+    shown = export(demo_server, "zones", "-", run=spatial)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout == path.read_text()
 
 
 def test_nothing_on_standard_output_is_nothing(demo_server: Served) -> None:
-    shown = export(demo_server, "facilities", "-", "--near", "-123,-48", "--radius", "10")
+    shown = export(demo_server, "facilities", "-", "--near", "-123,-48", "--radius", "10", run=spatial)
     assert (shown.returncode, shown.stdout, shown.stderr) == (0, "", "")
 
 
@@ -280,12 +284,15 @@ def test_a_file_that_exists_is_replaced_only_if_asked(demo_server: Served, exist
     ],
 )
 def test_what_cannot_be_exported_is_told_why(
-    demo_server: Served, arguments: tuple[str, ...], code: int, complaint: str, tmp_path: Path
+    demo_server: Served,
+    arguments: tuple[str, ...],
+    code: int,
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    command = [str(SPATIAL), "export", *arguments, "--target", demo_server.address]
-    shown = subprocess.run(
-        command, env=environment(), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
+    monkeypatch.chdir(tmp_path)
+    shown = export(demo_server, *arguments)
     assert (shown.returncode, shown.stdout) == (code, "")
     assert complaint in shown.stderr
     assert code == 2 or shown.stderr.count("\n") == 1

@@ -48,11 +48,21 @@ def test_list_names_every_service(grpcurl: Grpcurl) -> None:
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
         "spatial.v1.AdminService",
+        "spatial.v1.FeatureService",
         "spatial.v1.SpatialService",
     ]
 
 
 def test_list_names_every_method(grpcurl: Grpcurl) -> None:
+    changing = grpcurl("list", "spatial.v1.FeatureService").stdout.split()
+    assert [name.rpartition(".")[2] for name in changing] == [
+        "CreateFeature",
+        "DeleteFeature",
+        "DeleteFeatures",
+        "GetImport",
+        "ImportFeatures",
+        "UpdateFeature",
+    ]
     methods = grpcurl("list", "spatial.v1.SpatialService").stdout.split()
     assert methods == [
         f"spatial.v1.SpatialService.{name}"
@@ -205,7 +215,7 @@ def test_the_request_id_comes_back(grpcurl: Grpcurl) -> None:
     assert "x-request-id: by-hand" in ended.stdout.partition("Response trailers received:")[2]
 
 
-@pytest.mark.parametrize("service", ["", "spatial.v1.SpatialService", "liveness"])
+@pytest.mark.parametrize("service", ["", "spatial.v1.SpatialService", "spatial.v1.FeatureService", "liveness"])
 def test_a_health_check(grpcurl: Grpcurl, service: str) -> None:
     assert answer(grpcurl("grpc.health.v1.Health/Check", data={"service": service})) == {"status": "SERVING"}
 

@@ -12,7 +12,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from tests.oracle import Points, geometries
-from tests.processes import spatial
+from tests.processes import invoked
 from tests.projections import MERCATOR, NEW_YORK_FEET, moved
 from tests.servers import Served
 
@@ -36,7 +36,7 @@ def points(demo_database: str) -> Points:
 
 
 def printed(server: Served, *words: object) -> str:
-    shown = spatial(*map(str, words), target=server.address)
+    shown = invoked(*map(str, words), target=server.address)
     assert (shown.returncode, shown.stderr) == (0, "")
     return shown.stdout
 

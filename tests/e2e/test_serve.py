@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from spatial.v1 import query_pb2_grpc
-from tests.processes import Serving, health, spatial, spatial_serve
+from tests.processes import Serving, health, invoked, spatial, spatial_serve
 from tests.proxy import proxied
 from tests.questions import facility, radius, zone
 from tests.servers import refusal
@@ -130,7 +130,7 @@ def test_without_a_database_it_says_what_to_set() -> None:
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(setting: str, value: str, complaint: str) -> None:
-    ended = spatial("serve", **{setting: value})
+    ended = invoked("serve", **{setting: value})
     assert ended.returncode == 1
     assert complaint in ended.stderr
     assert "Traceback" not in ended.stderr

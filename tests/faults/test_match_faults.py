@@ -134,10 +134,10 @@ def test_a_lost_caller_is_a_cancellation_too(served: Served, filled: str) -> Non
 
 
 def test_a_caller_that_does_not_read_is_not_read_from_and_holds_no_connection(served: Served, filled: str) -> None:
-    """Each probe brings about 40 KiB, and there is no end of probes."""
+    """Each probe brings about 40 KiB and takes 20 KiB itself, and there is no end of probes."""
     sent = 0
     gone = threading.Event()
-    around = MatchProbe(key="k" * 250, probe=wkt("POLYGON ((-1 -1, 2 -1, 2 1, -1 1, -1 -1))"))
+    around = MatchProbe(probe=wkt(f"POLYGON ((-1 -1, 2 -1, 2 1, -1 1, -1 -1{' ' * 20_000}))"))
 
     def requests() -> Iterator[MatchRequest]:
         nonlocal sent
@@ -180,7 +180,7 @@ def test_a_full_pool_ends_the_stream_and_says_when_to_come_back(filled: str) -> 
         eventually(blocked(filled))
         started = time.monotonic()
         refusal_ = refusal(refused(served.stub, endless(asking(FACILITIES))))
-        assert 0.3 <= time.monotonic() - started < 1.0
+        assert 0.3 <= time.monotonic() - started < 5
         assert (refusal_.code, refusal_.reason) == ("RESOURCE_EXHAUSTED", "POOL_EXHAUSTED")
         assert refusal_.retry_seconds == 0.3
         unlock()

@@ -123,10 +123,10 @@ def test_a_stream_may_be_silent_for_so_long(kind: Any) -> None:
 
 @BOTH
 def test_a_reader_s_own_time_is_no_silence(kind: Any, demo_database: str) -> None:
-    with serving(demo_database) as served, kind(served.address, idle_timeout=0.5) as client:
+    with serving(demo_database) as served, kind(served.address, idle_timeout=1.5) as client:
         batches = client.stream_features("facilities").batches()
         found = len(next(batches))
-        time.sleep(1.2)
+        time.sleep(1.8)
         found += sum(map(len, batches))
 
     assert found == 16_081
@@ -226,6 +226,7 @@ def test_grpc_itself_repeats_what_is_unavailable_but_for_streams() -> None:
     assert config["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
     assert "SearchRadius" in {each["method"] for each in config["name"]}
     assert not {each["method"] for each in config["name"]} & {"StreamFeatures", "StreamJoin", "MatchFeatures"}
+    assert {each["service"] for each in config["name"]} == {"spatial.v1.SpatialService"}, "a change may not be repeated"
     assert "methodConfig" not in service_config(settings(retry=Retry(attempts=1)))
 
 

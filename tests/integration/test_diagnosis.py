@@ -56,7 +56,7 @@ def test_a_database_that_is_well_has_no_findings(served: Served) -> None:
     answer = diagnose(served, thorough=True)
     assert list(answer.findings) == []
     assert {"PostgreSQL", "PostGIS", "GEOS", "PROJ", "spatial-service", "migration"} == set(answer.versions)
-    assert {pool.name: pool.size for pool in answer.pools} == {"read": 6, "bulk": 8, "control": 1}
+    assert {pool.name: pool.size for pool in answer.pools} == {"read": 6, "bulk": 8, "write": 8, "control": 1}
     settings = {setting.name: (setting.value, setting.recommended) for setting in answer.settings}
     assert settings["statement_timeout"] == ("30s", ""), "as the sessions have it that searches run in"
     # Empty layers have nothing to search around.

@@ -37,14 +37,14 @@ class World:
     url: str
     longitudes: Any
     latitudes: Any
+    tree: shapely.STRtree
 
     @property
     def layer(self) -> Layer:
         return self.served.server.catalog["places"]
 
     def inside(self, area: shapely.Geometry) -> list[int]:
-        points = shapely.points(self.longitudes, self.latitudes)
-        return [int(each) + 1 for each in np.flatnonzero(shapely.intersects(area, points))]
+        return [int(each) + 1 for each in np.sort(self.tree.query(area, predicate="intersects"))]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,8 @@ def world(module_database: str) -> Iterator[World]:
         list(latitudes),
     )
     with serving(module_database, layers="places,areas") as served:
-        yield World(served, module_database, np.array(longitudes), np.array(latitudes))
+        tree = shapely.STRtree(shapely.points(longitudes, latitudes))
+        yield World(served, module_database, np.array(longitudes), np.array(latitudes), tree)
 
 
 def found(world: World, asked: Any) -> list[int]:

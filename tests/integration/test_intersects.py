@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pytest
 import shapely
 from hypothesis import HealthCheck, given, settings
@@ -74,9 +74,14 @@ class Layers:
     stub: Any
     stored: dict[str, dict[int, BaseGeometry]]
 
+    @cached_property
+    def _trees(self) -> dict[str, shapely.STRtree]:
+        return {layer: shapely.STRtree([*held.values()]) for layer, held in self.stored.items()}
+
     def expected(self, layer: str, predicate: str, probe: BaseGeometry) -> list[int]:
-        keys, shapes = zip(*self.stored[layer].items(), strict=True)
-        return sorted(np.array(keys)[PREDICATES[predicate](np.array(shapes), probe)].tolist())
+        tree, keys = self._trees[layer], [*self.stored[layer]]
+        near = tree.query(probe)  # by their boxes
+        return sorted(keys[each] for each in near[PREDICATES[predicate](tree.geometries[near], probe)])
 
     def found(self, layer: str, predicate: str, probe: geometry.Probe) -> list[int]:
         return ids(self.stub, intersects(layer, probe, predicate))

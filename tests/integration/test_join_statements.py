@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -197,10 +198,15 @@ def test_a_layer_joined_with_itself_pairs_each_feature_with_itself(joins: Joins)
 # By distance.
 
 
-def all_distances(left: Points, right: Points, model: DistanceModel) -> Iterator[tuple[Key, Key, float]]:
-    for key, longitude, latitude in zip(left.keys, left.longitudes, left.latitudes, strict=True):
-        distances = right.distances(model.name, longitude, latitude)
-        yield from ((int(key), int(other), float(d)) for other, d in zip(right.keys, distances, strict=True))
+@cache
+def all_distances(url: str, model: DistanceModel) -> list[tuple[Key, Key, float]]:
+    """Between any two facilities."""
+    points = Points.of(url)
+    return [
+        (int(key), int(other), float(distance))
+        for key, longitude, latitude in zip(points.keys, points.longitudes, points.latitudes, strict=True)
+        for other, distance in zip(points.keys, points.distances(model.name, longitude, latitude), strict=True)
+    ]
 
 
 @pytest.mark.parametrize("through", Side, ids=lambda side: side.name)
@@ -211,8 +217,7 @@ def test_points_all_over_the_earth(joins: Joins, model: DistanceModel, distance:
     limit = distance / 100_000 if model is DistanceModel.PLANAR else distance
     # On the Earth a point at +180 degrees and one at -180 may be told apart by rounding alone.
     touching = 1e-6 if model in EARTH else 0.0
-    points = Points.of(joins.url)
-    everything = [*all_distances(points, points, model)]
+    everything = all_distances(joins.url, model)
     # On the sphere, haversine and PostGIS round differently; nothing lies that near to the limit, but 0 itself.
     expected = {(left, right): d for left, right, d in everything if d <= limit + touching}
     answer = joins.batch(JoinShape("facilities", "facilities", model), limit, through=through)
@@ -340,7 +345,7 @@ def test_a_join_cut_anywhere_goes_on_with_the_rest(
     assert whole == sorted(whole, key=lambda pair: (ranks[0][pair[0]], ranks[1][pair[1]]))
     assert sorted(whole, key=str) == sorted(joins.pairs(JoinShape(left, right, condition), *distance), key=str)
     resumed = JoinShape(left, right, condition, ordered=True, resumed=True)
-    for cut in (1, *range(2, len(whole), 1 + len(whole) // 25), len(whole)):
+    for cut in (1, *range(2, len(whole), 1 + len(whole) // 10), len(whole)):
         assert joins.pairs(resumed, *distance, *whole[cut - 1], through=through) == whole[cut:]
 
 

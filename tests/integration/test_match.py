@@ -64,7 +64,7 @@ def test_radius_finds_what_the_oracle_finds(demo: World, model: str) -> None:
 
     assert sum(len(each.features) for each in found) > 200
     for center, each in zip(centers, found, strict=True):
-        expected = dict(zip(stored.keys.tolist(), stored.distances(model, *center).tolist(), strict=True))
+        expected = dict(zip(stored.keys.tolist(), stored.distances(model, *center, reach=reach).tolist(), strict=True))
         answered = pairs(each)
         assert [distance for _, distance in answered] == pytest.approx(
             [expected[key] for key, _ in answered], abs=agreement
@@ -82,7 +82,7 @@ def test_nearest_finds_what_the_oracle_finds(demo: World, model: str) -> None:
     found = match(demo.stub, nearest("facilities", point(0, 0), model), points(200, seed=2), limit=limit)
 
     for center, each in zip(places(200, seed=2), found, strict=True):
-        expected = stored.distances(model, *center)
+        expected = stored.distances(model, *center, nearest=limit)
         answered = pairs(each)
         chosen = np.searchsorted(stored.keys, [key for key, _ in answered])
         distances = [distance for _, distance in answered]

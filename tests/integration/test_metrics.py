@@ -38,6 +38,7 @@ NAMES = {
     "spatial_lane_batch_size": ("histogram", set()),
     "spatial_lane_wait_seconds": ("histogram", set()),
     "spatial_lane_depth": ("gauge", set()),
+    "spatial_write_retries": ("counter", {"change"}),
     "spatial_statements_cancelled": ("counter", {"cause"}),
     "spatial_requests_rejected": ("counter", {"reason"}),
     "spatial_build_info": ("gauge", {"version", "python", "grpcio", "psycopg2"}),

@@ -48,7 +48,7 @@ def is_nearest(
 ) -> bool:
     """Whether `found` is right in its length, order and distances, and nothing that is left out is nearer."""
     agreement = AGREEMENT[model]
-    expected = points.distances(model, *center)
+    expected = points.distances(model, *center, nearest=limit)
     keys, distances = [key for key, _ in found], np.array([distance for _, distance in found])
     chosen = np.searchsorted(points.keys, keys)
     left_out = np.delete(expected, chosen)

@@ -7,6 +7,7 @@ import grpc
 import pytest
 import shapely
 from google.protobuf.json_format import MessageToDict
+from shapely.geometry.base import BaseGeometry
 
 from spatial.v1 import query_pb2 as query
 from tests.oracle import fetch, geometries
@@ -46,11 +47,18 @@ def decoded(geometry: Any) -> Any:
     return shapely.from_wkb(geometry.wkb) if encoding == "wkb" else shapely.from_wkt(geometry.wkt)
 
 
+@pytest.fixture(scope="module")
+def boundaries(demo_database: str) -> dict[str, dict[int, BaseGeometry]]:
+    return {layer: geometries(demo_database, layer, column) for layer, column in COLUMNS.items()}
+
+
 @pytest.mark.parametrize("encoding", ["WKB", "WKT", "GEOJSON"])
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("layer", COLUMNS)
-def test_a_view_in_an_encoding(stub: Any, demo_database: str, layer: str, view: str, encoding: str) -> None:
-    stored = geometries(demo_database, layer, COLUMNS[layer])
+def test_a_view_in_an_encoding(
+    stub: Any, boundaries: dict[str, dict[int, BaseGeometry]], layer: str, view: str, encoding: str
+) -> None:
+    stored = boundaries[layer]
     smallest = min(stored, key=lambda key: shapely.get_num_coordinates(stored[key]))
     for key in {smallest, 1, 2, 3}:
         asked = {"view": f"GEOMETRY_VIEW_{view}", "encoding": f"GEOMETRY_ENCODING_{encoding}"}
@@ -178,7 +186,7 @@ def test_an_unknown_enum_value_is_refused(stub: Any, field: str) -> None:
 
 def test_every_search_carries_the_same_feature(stub: Any) -> None:
     """But for the distance, which only radius and nearest have."""
-    output = query.Output(view="GEOMETRY_VIEW_BBOX", encoding="GEOMETRY_ENCODING_WKT")
+    output = query.Output(view="GEOMETRY_VIEW_BBOX", encoding="GEOMETRY_ENCODING_WKT", etags=True)
     center = point(13.4, 52.5)
     expected = None
     for call, request in [

@@ -17,7 +17,6 @@ import shapely
 from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 
-from service import demo
 from service.postgres.programs import find_programs
 from spatial.v1 import geometry_pb2
 from spatial.v1 import query_pb2 as query
@@ -91,9 +90,8 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(new_database: NewDatabase) -> Iterator[World]:
-    with new_database() as source, new_database(template="template1") as target:
-        demo.load(source)
+def world(new_database: NewDatabase, demo_template: str) -> Iterator[World]:
+    with new_database(template=demo_template) as source, new_database(template="template1") as target:
         fetch(source, TABLES)
         _restore(source, target)
         try:

@@ -14,12 +14,15 @@ import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
 from service.catalog import Catalog, shipped_layers
+from service.changes import Act, Edit, Placed
 from service.codec.geometry import GeometryLimits, ProbeReader
 from service.db.batch import Batch, Call
 from service.db.engine import session_settings
 from service.db.grid import GridStatement
 from service.db.plans import plan_nodes
-from service.db.queries import Statements
+from service.db.queries import Statements, compiled
+from service.db.writing.edits import EditStatements, arguments_of
+from service.db.writing.overlaps import overlapping
 from service.domain import Argument, DistanceModel, Grid, GridShape, Kind, Output, Predicate, Result, Search, Shape
 from service.settings import Settings
 from tests.plans import COLUMNS, FILL, gist
@@ -228,6 +231,27 @@ def test_a_parcels_district_is_looked_up_by_its_key(cursor: Cursor) -> None:
     nodes = explained(cursor, Shape(Kind.LOOKUP, "parcels"), "{1,2,3}")
 
     assert [node.get("Index Name") for node in nodes if node.get("Relation Name") == "districts"] == ["pk_districts"]
+
+
+@pytest.mark.parametrize("act", [Act.CREATE, Act.UPDATE], ids=lambda act: act.value)
+def test_what_a_changed_parcel_would_lie_on(cursor: Cursor, act: Act) -> None:
+    edit = Edit(act, "parcels", key=7, geometry=Placed(BOX, 4326))
+    cursor.execute(f"EXPLAIN (FORMAT JSON) {EditStatements(CATALOG)[edit].sql}", arguments_of(edit))
+    row = cursor.fetchone()
+    assert row is not None
+    nodes = [node for node in plan_nodes(row[0][0]["Plan"]) if node.get("Alias") == "spatial_other"]
+
+    assert_through("ix_parcels_boundary_gist", "parcels", nodes)
+
+
+def test_what_parcels_that_were_written_lie_on(cursor: Cursor) -> None:
+    keys = "{" + ",".join(map(str, range(1, 500))) + "}"
+    cursor.execute(f"EXPLAIN (FORMAT JSON) {compiled(overlapping(CATALOG['parcels']))}", {"keys": keys})
+    row = cursor.fetchone()
+    assert row is not None
+    nodes = [node for node in plan_nodes(row[0][0]["Plan"]) if node.get("Alias") == "spatial_other"]
+
+    assert_through("ix_parcels_boundary_gist", "parcels", nodes)
 
 
 def test_the_check_would_notice_a_scan(cursor: Cursor) -> None:

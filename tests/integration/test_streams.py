@@ -1,7 +1,7 @@
 """Streams deliver what pages and a plain SELECT find: the same features with the same values, in batches of a size."""
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import Any
 
 import pyarrow as pa
@@ -75,10 +75,18 @@ def by_id(found: list[Found]) -> dict[str, Found]:
     return {each.id: each for each in found}
 
 
+@pytest.fixture(scope="module")
+def everything(demo_database: str) -> Callable[[str], list[Found]]:
+    """What a layer holds, read once."""
+    return cache(partial(selected, partial(fetch, demo_database)))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("layer", LAYERS)
-def test_a_layer_is_delivered_as_it_is_stored(stub: Any, demo_database: str, layer: str, layout: str) -> None:
-    stored = selected(partial(fetch, demo_database), layer)
+def test_a_layer_is_delivered_as_it_is_stored(
+    stub: Any, everything: Callable[[str], list[Found]], layer: str, layout: str
+) -> None:
+    stored = everything(layer)
 
     assert by_id(delivered(stub, whole(layer, layout=layout))) == by_id(stored)
     in_order = [key for batch in stream(stub, whole(layer, layout=layout, resumable=True)) for key in ids(batch)]

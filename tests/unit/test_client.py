@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import spatial_client
-from spatial.v1 import query_pb2
+from spatial.v1 import query_pb2, write_pb2
 from spatial_client import AsyncSpatialClient, SpatialClient
 from spatial_client._optional import need
 
@@ -34,7 +34,17 @@ RPCS = {
     "StreamJoin": ["stream_join"],
     "AggregateGrid": ["aggregate_grid"],
     "MatchFeatures": ["match_radius", "match_nearest", "match_intersects"],
+    "CreateFeature": ["create_feature"],
+    "UpdateFeature": ["update_feature"],
+    "DeleteFeature": ["delete_feature"],
+    "DeleteFeatures": ["delete_features"],
+    "ImportFeatures": ["import_features"],
+    "GetImport": ["get_import"],
 }
+SERVICES = [
+    query_pb2.DESCRIPTOR.services_by_name["SpatialService"],
+    write_pb2.DESCRIPTOR.services_by_name["FeatureService"],
+]
 
 
 def test_what_can_be_imported_is_what_is_promised() -> None:
@@ -53,7 +63,7 @@ def test_the_package_tells_type_checkers_that_it_is_typed() -> None:
 
 
 def test_every_rpc_of_the_contract_has_methods() -> None:
-    served = [method.name for method in query_pb2.DESCRIPTOR.services_by_name["SpatialService"].methods]
+    served = [method.name for service in SERVICES for method in service.methods]
 
     assert served == list(RPCS)
     assert {name for names in RPCS.values() for name in names} == set(METHODS) - {"close", "is_serving"}
@@ -74,6 +84,19 @@ def test_help_shows_what_a_method_takes_and_gives() -> None:
     assert [*signature.parameters][:4] == ["self", "layer", "center", "radius_meters"]
     assert signature.parameters["page_size"].default == 0
     assert signature.return_annotation is spatial_client.Page
+
+
+READS = [
+    name
+    for name in METHODS
+    if name.split("_")[0] in ("search", "iterate", "count", "stream", "match", "aggregate")
+    or name in ("get_feature", "get_features")
+]
+
+
+@pytest.mark.parametrize("name", READS)
+def test_every_read_takes_a_freshness_token(name: str) -> None:
+    assert "freshness_token" in inspect.signature(getattr(SpatialClient, name)).parameters
 
 
 def test_a_bound_method_shows_no_self() -> None:

@@ -10,7 +10,7 @@ from google.type import latlng_pb2
 
 from spatial.v1 import geometry_pb2
 from spatial.v1.geometry_pb2 import BoundingBox, Geometry
-from spatial_client import Box, FeatureRef, Output, SpatialClient, _calls, _matching, _streams
+from spatial_client import Box, FeatureRef, Output, SpatialClient, _calls, _counts, _matching, _streams
 from spatial_client._geometry import probe_message
 
 POINT = shapely.Point(13.4, 52.5)
@@ -106,7 +106,7 @@ AREA = shapely.set_srid(shapely.box(0, 0, 1, 1), 3857)
     "query",
     [
         _calls.search_nearest("zones", (1, 2), within=AREA).request.query,
-        _calls.count_nearest("zones", (1, 2), within=AREA).request.query.nearest,
+        _counts.count_nearest("zones", (1, 2), within=AREA).request.query.nearest,
         _matching.match_nearest("zones", within=AREA).opening.query.nearest,
     ],
     ids=["search", "count", "match"],

@@ -65,6 +65,8 @@ layers:
     type: MULTILINESTRING
     properties: [name, lanes]
     unindexed: true
+    writable: true
+    no_overlap: true
   - table: gis.*
     hidden: [secret]
 """
@@ -80,6 +82,8 @@ srid = 2263
 type = "MULTILINESTRING"
 properties = ["name", "lanes"]
 unindexed = true
+writable = true
+no_overlap = true
 [[layers]]
 table = "gis.*"
 hidden = ["secret"]
@@ -105,6 +109,8 @@ def test_a_file_says_more_about_each(tmp_path: Path, name: str, text: str) -> No
         "properties": ["name", "lanes"],
         "hidden": [],
         "unindexed": True,
+        "writable": True,
+        "no_overlap": True,
     }
     assert (is_pattern(roads), is_pattern(rest), rest.hidden) == (False, True, ["secret"])
 
@@ -118,6 +124,8 @@ def test_a_file_says_more_about_each(tmp_path: Path, name: str, text: str) -> No
         "layers: [{table: a, srid: -1}]": "layers[0].srid: Input should be greater than or equal to 0",
         "layers: [{table: a, type: POINTY}]": "layers[0].type: ",
         "layers: [{table: a, unindexed: perhaps}]": "layers[0].unindexed: Input should be a valid boolean",
+        "layers: [{table: a, writable: 1}]": "layers[0].writable: Input should be a valid boolean",
+        "layers: [{table: a, no_overlap: true}]": "layers[0]: no_overlap says what changes are refused: it goes with",
         "layers: [{table: a, properties: name}]": "layers[0].properties: Input should be a valid list",
         "layers: [{table: gis.*, name: all}]": "layers[0]: a pattern may find many tables: they cannot have one name",
         "layers: [{table: a.b.c}]": "layers[0]: 'a.b.c' is neither a table nor schema.table",

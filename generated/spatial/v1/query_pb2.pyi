@@ -167,7 +167,7 @@ class Index(_message.Message):
     def __init__(self, name: _Optional[str] = ..., definition: _Optional[str] = ..., valid: _Optional[bool] = ...) -> None: ...
 
 class Layer(_message.Message):
-    __slots__ = ("name", "description", "geometry_type", "srid", "properties", "extent", "estimated_rows", "indexes", "source", "key", "geometry_column", "geography", "problems", "writable", "no_overlap")
+    __slots__ = ("name", "description", "geometry_type", "srid", "properties", "extent", "estimated_rows", "indexes", "source", "key", "geometry_column", "geography", "problems", "writable", "no_overlap", "key_type")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     GEOMETRY_TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -183,6 +183,7 @@ class Layer(_message.Message):
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     WRITABLE_FIELD_NUMBER: _ClassVar[int]
     NO_OVERLAP_FIELD_NUMBER: _ClassVar[int]
+    KEY_TYPE_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     geometry_type: str
@@ -198,7 +199,8 @@ class Layer(_message.Message):
     problems: _containers.RepeatedCompositeFieldContainer[LayerProblem]
     writable: bool
     no_overlap: bool
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., geometry_type: _Optional[str] = ..., srid: _Optional[int] = ..., properties: _Optional[_Iterable[_Union[Property, _Mapping]]] = ..., extent: _Optional[_Union[_geometry_pb2.BoundingBox, _Mapping]] = ..., estimated_rows: _Optional[int] = ..., indexes: _Optional[_Iterable[_Union[Index, _Mapping]]] = ..., source: _Optional[str] = ..., key: _Optional[str] = ..., geometry_column: _Optional[str] = ..., geography: _Optional[bool] = ..., problems: _Optional[_Iterable[_Union[LayerProblem, _Mapping]]] = ..., writable: _Optional[bool] = ..., no_overlap: _Optional[bool] = ...) -> None: ...
+    key_type: PropertyType
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., geometry_type: _Optional[str] = ..., srid: _Optional[int] = ..., properties: _Optional[_Iterable[_Union[Property, _Mapping]]] = ..., extent: _Optional[_Union[_geometry_pb2.BoundingBox, _Mapping]] = ..., estimated_rows: _Optional[int] = ..., indexes: _Optional[_Iterable[_Union[Index, _Mapping]]] = ..., source: _Optional[str] = ..., key: _Optional[str] = ..., geometry_column: _Optional[str] = ..., geography: _Optional[bool] = ..., problems: _Optional[_Iterable[_Union[LayerProblem, _Mapping]]] = ..., writable: _Optional[bool] = ..., no_overlap: _Optional[bool] = ..., key_type: _Optional[_Union[PropertyType, str]] = ...) -> None: ...
 
 class LayerProblem(_message.Message):
     __slots__ = ("message", "statement")

@@ -1,0 +1,52 @@
+"""Freshness tokens: how far the database's log had come when a write was in it. Opaque to callers."""
+
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from hashlib import blake2b
+
+from google.protobuf.message import Message
+
+from service.errors import InvalidArgument, Reason
+
+# The version comes first, so that a later format can tell which one it has before it.
+_PARTS = struct.Struct(">BQ3s")
+VERSION = 1
+LAST_POSITION = 2**64 - 1
+FIELD = "freshness_token"
+
+
+def freshness_token(position: int) -> str:
+    """The token of what was written up to `position`, a number of bytes of the log."""
+    raw = _PARTS.pack(VERSION, position, _seal(VERSION, position))
+    return urlsafe_b64encode(raw).decode()
+
+
+def position_of(token: str) -> int:
+    """The position in `token`; INVALID_FRESHNESS_TOKEN where it is none."""
+    try:
+        raw = urlsafe_b64decode(token)
+        version, position, seal = _PARTS.unpack(raw)
+    except (Base64Error, ValueError, struct.error):
+        raise _invalid("it is malformed") from None
+    if version != VERSION:
+        raise _invalid("it is of a version that this server does not know")
+    if seal != _seal(version, position) or urlsafe_b64encode(raw).decode() != token:
+        raise _invalid("it is malformed")
+    return int(position)
+
+
+def check_freshness(request: Message) -> None:
+    """Refuses a token that is none, in a request that may have one. Whatever is read on a primary is fresh enough."""
+    token = getattr(request, FIELD, "")
+    if token:
+        position_of(token)
+
+
+def _seal(version: int, position: int) -> bytes:
+    """Three bytes that a token cut, mistyped or made up does not have by chance."""
+    return blake2b(b"%d %d" % (version, position), digest_size=3, person=b"freshness").digest()
+
+
+def _invalid(why: str) -> InvalidArgument:
+    return InvalidArgument(Reason.INVALID_FRESHNESS_TOKEN, f"the freshness token cannot be used: {why}", field=FIELD)

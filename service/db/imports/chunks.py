@@ -1,0 +1,165 @@
+"""Chunks: so many rows of an import as one transaction writes, as lines for COPY."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from service.changes import Incoming, Rejection
+from service.db.imports.lines import lines_of
+
+FIRST_ROWS, FEWEST_ROWS, MOST_ROWS = 1000, 50, 20_000
+MOST_BYTES = 4 * 1024 * 1024
+SECONDS = 0.5  # that a chunk should take: long enough to be worth its commit, short enough to be lost
+
+
+class Brought(NamedTuple):
+    """Which columns rows bring: properties by name, a key, a geometry."""
+
+    values: tuple[str, ...]
+    keys: bool
+    geometry: bool
+
+    @classmethod
+    def by(cls, incoming: Incoming) -> "Brought":
+        return cls(tuple(incoming.values), incoming.keys is not None, incoming.geometries is not None)
+
+
+@dataclass(slots=True, eq=False)
+class Chunk:
+    """Rows `first` to `end` of an import, without `end`: those that are to be written, a line for COPY each, and those
+    that were refused before."""
+
+    first: int
+    end: int
+    numbers: list[int] = field(default_factory=list)
+    brought: list[Brought] = field(default_factory=list)  # by each row; the same object where it is the same
+    names: list[str] = field(default_factory=list)  # what each row calls itself in a rejection
+    lines: list[str] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+
+    def joined(self, other: "Chunk") -> "Chunk":
+        """With the rows that follow it."""
+        self.end = other.end
+        self.numbers += other.numbers
+        self.brought += other.brought
+        self.names += other.names
+        self.lines += other.lines
+        self.rejections += other.rejections
+        return self
+
+    def kinds(self) -> list[Brought]:
+        """What rows bring; few rows bring something else than those before."""
+        return list({id(brought): brought for brought in self.brought}.values())
+
+    def copy(self, kind: int, brought: Brought) -> bytes:
+        """The lines of the rows that bring this, each with its place and the number of its kind before it."""
+        lines = (
+            f"{place}\t{kind}\t{line}\n"
+            for place, (line, own) in enumerate(zip(self.lines, self.brought, strict=True))
+            if own is brought
+        )
+        return "".join(lines).encode()
+
+    def halves(self) -> "tuple[Chunk, Chunk]":
+        middle = len(self.numbers) // 2
+        return self.part(self.first, self.numbers[middle]), self.part(self.numbers[middle], self.end)
+
+    def part(self, first: int, end: int) -> "Chunk":
+        """The rows from `first` to `end` alone."""
+        inside = slice(_before(self.numbers, first), _before(self.numbers, end))
+        return Chunk(
+            first,
+            end,
+            self.numbers[inside],
+            self.brought[inside],
+            self.names[inside],
+            self.lines[inside],
+            [each for each in self.rejections if first <= each.row < end],
+        )
+
+
+def _before(numbers: Sequence[int], number: int) -> int:
+    """How many of the numbers, which ascend, are below one."""
+    return bisect_left(numbers, number)
+
+
+class ChunkSize:
+    """How many rows the next chunk should have, after how long the last ones took."""
+
+    def __init__(self) -> None:
+        self.rows = FIRST_ROWS
+
+    def took(self, rows: int, seconds: float) -> None:
+        """A chunk that the caller's pace made small says little of what a larger one would take."""
+        wanted = rows * SECONDS / max(seconds, 1e-3)
+        if wanted < self.rows or rows >= self.rows // 2:
+            self.rows = int(min(max(wanted, self.rows / 2, FEWEST_ROWS), self.rows * 2, MOST_ROWS))
+
+
+class Gathering:
+    """Rows that wait to be a whole chunk."""
+
+    def __init__(self, size: ChunkSize, match: str | None) -> None:
+        self._size = size
+        self._match = match
+        self._kinds: dict[Brought, Brought] = {}
+        self._chunk: Chunk | None = None
+        self._bytes = 0
+
+    def add(self, incoming: Incoming, first: int) -> Iterator[Chunk]:
+        """The chunks that have become full; rows below `first` are left out."""
+        brought = Brought.by(incoming)
+        rows = _whole(incoming, self._kinds.setdefault(brought, brought), self._match, first)
+        if rows.end <= first:
+            return
+        line_bytes = sum(map(len, rows.lines)) // max(1, len(rows.lines)) + 1
+        while rows.first < rows.end:
+            rows = self._take(rows, line_bytes)
+            if rows.first < rows.end or self._full(line_bytes):
+                yield from self.rest()
+
+    def rest(self) -> Iterator[Chunk]:
+        """What waits, if anything does."""
+        if self._chunk is not None:
+            chunk, self._chunk, self._bytes = self._chunk, None, 0
+            yield chunk
+
+    def _take(self, rows: Chunk, line_bytes: int) -> Chunk:
+        """Adds as many rows as there is room for, and gives the others."""
+        room = self._room(line_bytes)
+        end = rows.numbers[room] if room < len(rows.numbers) else rows.end
+        taken = rows if end == rows.end else rows.part(rows.first, end)
+        self._bytes += line_bytes * len(taken.numbers)
+        self._chunk = taken if self._chunk is None else self._chunk.joined(taken)
+        return rows.part(end, rows.end)
+
+    def _full(self, line_bytes: int) -> bool:
+        waiting = self._chunk
+        return waiting is not None and (
+            len(waiting.numbers) >= self._size.rows
+            or self._bytes + line_bytes > MOST_BYTES
+            or len(waiting.rejections) >= MOST_ROWS
+        )
+
+    def _room(self, line_bytes: int) -> int:
+        waiting = 0 if self._chunk is None else len(self._chunk.numbers)
+        room = min(self._size.rows - waiting, (MOST_BYTES - self._bytes) // line_bytes)
+        return max(1, room) if not waiting else max(0, room)
+
+
+def _whole(incoming: Incoming, brought: Brought, match: str | None, first: int) -> Chunk:
+    """All rows from `first` on, as if they were one chunk."""
+    names = incoming.values.get(match) if match else incoming.keys
+    ends = [*incoming.numbers[-1:], *(each.row for each in incoming.rejections)]
+    begins = [*incoming.numbers[:1], *(each.row for each in incoming.rejections)]
+    whole = Chunk(
+        min(begins, default=0),
+        max(ends, default=-1) + 1,
+        list(incoming.numbers),
+        [brought] * len(incoming.numbers),
+        [name or "" for name in names or ()] or [""] * len(incoming.numbers),
+        lines_of(incoming),
+        sorted(incoming.rejections),
+    )
+    return whole if whole.first >= first else whole.part(first, whole.end)
