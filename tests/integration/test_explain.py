@@ -106,7 +106,7 @@ def test_cost_and_rows_are_those_of_the_plan(served: Served, filled: str) -> Non
 
     assert explained.estimated_rows == plan[0]["Plan"]["Plan Rows"] == 10_000
     assert explained.total_cost == top(explained)["Total Cost"] >= plan[0]["Plan"]["Total Cost"] > 0
-    assert f"..{explained.total_cost:.2f} rows=20000 " in explained.text.splitlines()[0]
+    assert f"..{explained.total_cost:.2f} rows=10000 " in explained.text.splitlines()[0]
 
 
 def test_an_output_that_is_asked_for_is_in_the_statement(served: Served) -> None:
