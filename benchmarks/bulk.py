@@ -12,7 +12,7 @@ from benchmarks.cluster import database_url
 from benchmarks.contenders import service
 from benchmarks.database import versions
 from benchmarks.dataset import ROWS, centres
-from benchmarks.figures import Figure, machine
+from benchmarks.figures import Figure, machine, print_lines
 from benchmarks.grpc_question import Answers
 from benchmarks.programs import find
 from benchmarks.readers import readers
@@ -56,6 +56,4 @@ def _print_setting(url: str) -> None:
         ("measured", f"{throughput.ROUNDS} rounds; readers, servers and database share the machine"),
         ("rows", "id, geometry as WKB and three properties, decoded by the reader; psql copies them to /dev/null"),
     ]
-    for name, value in lines:
-        print(f"{name + ':':14}{value}")
-    print(flush=True)
+    print_lines(lines)

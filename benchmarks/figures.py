@@ -34,6 +34,13 @@ def machine() -> list[tuple[str, str]]:
     ]
 
 
+def print_lines(lines: Sequence[tuple[str, str]]) -> None:
+    """What a run was, before its figures."""
+    for name, value in lines:
+        print(f"{name + ':':14}{value}")
+    print(flush=True)
+
+
 def _cpu_model() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.machine())

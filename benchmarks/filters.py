@@ -10,7 +10,7 @@ from timeit import repeat
 from benchmarks.cluster import database_url
 from benchmarks.contenders import service
 from benchmarks.dataset import Centre, centres
-from benchmarks.figures import Figure, machine
+from benchmarks.figures import Figure, machine, print_lines
 from benchmarks.grpc_question import Answers, Client, request
 from benchmarks.programs import say
 from service.catalog import Catalog, shipped_layers
@@ -40,9 +40,8 @@ def run() -> None:
         client = Client(server.port)
         stack.callback(client.close)
         rounds = [_round(client, server.process, plain, filtered) for _ in range(ROUNDS)]
-    for name, value in (*machine(), ("answers", f"{answers.features / len(places):.1f} features each")):
-        print(f"{name + ':':14}{value}")
-    print(f"\n{_figure(rounds)}")
+    print_lines([*machine(), ("answers", f"{answers.features / len(places):.1f} features each")])
+    print(_figure(rounds))
 
 
 def _requests(places: Sequence[Centre], text: str) -> list[query_pb2.SearchRadiusRequest]:

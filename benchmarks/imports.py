@@ -20,7 +20,7 @@ import psycopg2
 
 from benchmarks.arriving import Rows, in_columns, in_rows, points, shapes
 from benchmarks.database import versions
-from benchmarks.figures import Figure, machine, median_ratio
+from benchmarks.figures import Figure, machine, median_ratio, print_lines
 from benchmarks.grpc_question import Client
 from benchmarks.memory import Resident
 from benchmarks.programs import LOCAL, find, free_port, say, serving
@@ -178,6 +178,4 @@ def _print_setting(url: str) -> None:
         ("database", f"PostgreSQL {postgresql}, PostGIS {postgis}; tables with all their indexes, commits on disk"),
         ("measured", f"{ROUNDS} rounds; the caller, the server and the database share the machine"),
     ]
-    for name, value in lines:
-        print(f"{name + ':':14}{value}")
-    print(flush=True)
+    print_lines(lines)

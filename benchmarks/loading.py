@@ -21,7 +21,7 @@ from geopandas import GeoDataFrame
 
 from benchmarks.cluster import database_url
 from benchmarks.dataset import EAST, KINDS, NORTH, SEED, SOUTH, WEST
-from benchmarks.figures import Figure, machine, median_ratio
+from benchmarks.figures import Figure, machine, median_ratio, print_lines
 from benchmarks.programs import LOCAL, find, output, say
 
 POINTS, POLYGONS, VERTICES = 300_000, 100_000, 64
@@ -34,9 +34,7 @@ _SPATIAL = Path(sys.executable).parent / "spatial"
 def run() -> None:
     ogr2ogr = find("ogr2ogr")
     with database_url() as url:
-        for name, value in [*machine(), ("ogr2ogr", output([ogr2ogr, "--version"]).strip())]:
-            print(f"{name + ':':14}{value}")
-        print(flush=True)
+        print_lines([*machine(), ("ogr2ogr", output([ogr2ogr, "--version"]).strip())])
         for path, rows in ((_points(), POINTS), (_polygons(), POLYGONS)):
             for figure in _figures(url, ogr2ogr, path, rows):
                 print(figure, flush=True)

@@ -13,7 +13,7 @@ from benchmarks.cluster import database_url
 from benchmarks.contenders import Contender, Database, GrpcServer, bare_handler, service, tipg
 from benchmarks.database import versions
 from benchmarks.dataset import ROWS, Centre, centres
-from benchmarks.figures import Figure, machine, median_ratio
+from benchmarks.figures import Figure, machine, median_ratio, print_lines
 from benchmarks.grpc_question import Answers
 from benchmarks.load import Load
 from benchmarks.programs import find, say
@@ -112,6 +112,4 @@ def _print_setting(url: str, places: int, features: int, peer_features: int, thr
         ("measured", f"{ROUNDS} rounds, {SECONDS} s each; load, servers and database share the machine"),
         ("bare handler", f"{threads} threads, the best of {', '.join(map(str, THREADS))}"),
     ]
-    for name, value in lines:
-        print(f"{name + ':':14}{value}")
-    print(flush=True)
+    print_lines(lines)

@@ -15,7 +15,7 @@ import grpc
 import psycopg2
 
 from benchmarks.database import versions
-from benchmarks.figures import Figure, machine, median_ratio
+from benchmarks.figures import Figure, machine, median_ratio, print_lines
 from benchmarks.grpc_question import Client
 from benchmarks.load import Exchange, Load, grpc_load, sql_load
 from benchmarks.programs import LOCAL, find, free_port, say, serving
@@ -118,6 +118,4 @@ def _print_setting(url: str) -> None:
         ("database", f"PostgreSQL {postgresql}, PostGIS {postgis}; durable: fsync and synchronous_commit are on"),
         ("measured", f"{ROUNDS} rounds, {SECONDS} s each; load, server and database share the machine"),
     ]
-    for name, value in lines:
-        print(f"{name + ':':14}{value}")
-    print(flush=True)
+    print_lines(lines)

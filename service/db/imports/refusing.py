@@ -7,8 +7,9 @@ from service.catalog import Layer
 from service.db.errors import translated
 from service.db.imports.lying import Overlapping
 from service.db.imports.targets import Target
+from service.db.writing.overlaps import overlap
 from service.db.writing.violations import violation
-from service.errors import FailedPrecondition, Reason, SpatialError
+from service.errors import SpatialError
 
 
 def refused(
@@ -27,12 +28,3 @@ def refused(
     if error.pgcode == errorcodes.INTERNAL_ERROR:  # PostGIS and its libraries have no other
         return translated(error).at("geometry")
     return None
-
-
-def overlap(layer: Layer, other: str) -> SpatialError:
-    return FailedPrecondition(
-        Reason.OVERLAP,
-        f"the interior of this geometry meets that of feature {other!r}",
-        field="geometry",
-        metadata={"layer": layer.name, "id": other},
-    )

@@ -12,6 +12,7 @@ from service.db.queries import Statement
 from service.db.writing.attempts import Change
 from service.db.writing.culprits import columns_at_fault
 from service.db.writing.edits import EditStatements, arguments_of, exists, may_overlap
+from service.db.writing.overlaps import overlap
 from service.db.writing.transaction import Transaction
 from service.db.writing.violations import violation
 from service.errors import Aborted, FailedPrecondition, NotFound, Reason, SpatialError
@@ -45,7 +46,7 @@ class Edits:
         if edit.act is Act.DELETE:
             return b""
         if may_overlap(edit, layer) and rows[0][0] is not None:
-            raise _overlap(layer, rows[0][0].decode())
+            raise overlap(layer, rows[0][0].decode())
         answer: bytes = rows[0][-1]
         return answer
 
@@ -57,15 +58,6 @@ def _values(edit: Edit, layer: Layer) -> Mapping[str, str | None]:
     if edit.key is not None:
         values[str(layer.key.key)] = str(edit.key)
     return values
-
-
-def _overlap(layer: Layer, other: str) -> SpatialError:
-    return FailedPrecondition(
-        Reason.OVERLAP,
-        f"this would lie on feature {other!r}, and in layer {layer.name!r} none may lie on another",
-        field="geometry",
-        metadata={"layer": layer.name, "id": other},
-    )
 
 
 def _nothing_changed(edit: Edit, layer: Layer, transaction: Transaction) -> SpatialError:

@@ -12,6 +12,7 @@ from sqlalchemy.sql.util import ClauseAdapter
 from service.catalog import Layer
 from service.db.columns import Expression
 from service.db.plane import has_window, in_window, window
+from service.errors import FailedPrecondition, Reason, SpatialError
 
 _OTHER = "spatial_other"  # beside a layer's table, which may be called anything
 _INTERIORS_MEET: Expression = literal_column("'T********'")
@@ -45,3 +46,13 @@ def _meets(layer: Layer, as_other: Any, geometry: Expression) -> list[Expression
     windows = in_window(layer, window(geometry)) if has_window(layer) else ()
     boxes = theirs.op("&&", is_comparison=True)(geometry)
     return [*map(as_other, windows), boxes, func.ST_Relate(theirs, geometry, _INTERIORS_MEET)]
+
+
+def overlap(layer: Layer, other: str) -> SpatialError:
+    """What is answered where a feature would lie on this other one."""
+    return FailedPrecondition(
+        Reason.OVERLAP,
+        f"this would lie on feature {other!r}, and in layer {layer.name!r} none may lie on another",
+        field="geometry",
+        metadata={"layer": layer.name, "id": other},
+    )
