@@ -6,7 +6,8 @@ SpatialError
 ├── AlreadyExists        a key or value that another feature has
 ├── Aborted              somebody else changed the same thing
 ├── FailedPrecondition   right as such, but not for this layer or these data
-├── PermissionDenied     what the service's role in the database may not do
+├── Unauthenticated      nobody knows who is calling
+├── PermissionDenied     what the caller, or the service's role in the database, may not do
 ├── ResourceExhausted    too much at once: later, or smaller
 ├── DeadlineExceeded     the server's own limit on a statement ran out
 ├── Unavailable          the database or this server is away
@@ -79,6 +80,9 @@ class Reason(StrEnum):
     OVERLOADED = "OVERLOADED"
     RESPONSE_TOO_LARGE = "RESPONSE_TOO_LARGE"
     TOO_MANY_STREAMS = "TOO_MANY_STREAMS"
+    RATE_LIMITED = "RATE_LIMITED"
+    TOO_MANY_CALLS = "TOO_MANY_CALLS"
+    MEMORY_PRESSURE = "MEMORY_PRESSURE"
 
     STATEMENT_TIMEOUT = "STATEMENT_TIMEOUT"
     STREAM_STALLED = "STREAM_STALLED"
@@ -88,6 +92,12 @@ class Reason(StrEnum):
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 
     NOT_ALLOWED = "NOT_ALLOWED"
+    INSUFFICIENT_SCOPE = "INSUFFICIENT_SCOPE"
+    LAYER_NOT_ALLOWED = "LAYER_NOT_ALLOWED"
+
+    MISSING_CREDENTIALS = "MISSING_CREDENTIALS"
+    INVALID_CREDENTIALS = "INVALID_CREDENTIALS"
+    EXPIRED_CREDENTIALS = "EXPIRED_CREDENTIALS"
 
     ETAG_MISMATCH = "ETAG_MISMATCH"
     CONFLICT = "CONFLICT"
@@ -137,6 +147,9 @@ class Aborted(SpatialError): ...
 
 
 class FailedPrecondition(SpatialError): ...
+
+
+class Unauthenticated(SpatialError): ...
 
 
 class PermissionDenied(SpatialError): ...

@@ -22,6 +22,7 @@ STATUS: Mapping[type[SpatialError], StatusCode] = {
     errors.AlreadyExists: StatusCode.ALREADY_EXISTS,
     errors.Aborted: StatusCode.ABORTED,
     errors.FailedPrecondition: StatusCode.FAILED_PRECONDITION,
+    errors.Unauthenticated: StatusCode.UNAUTHENTICATED,
     errors.PermissionDenied: StatusCode.PERMISSION_DENIED,
     errors.ResourceExhausted: StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,
