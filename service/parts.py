@@ -1,5 +1,6 @@
 """The parts of a server in their groups: each made once, with what it needs, and closed in the reverse order."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from service.codec.systems import KnownSystems
 from service.db.canceller import Canceller
 from service.db.engine import Pool, bulk_pool, control_engine, read_pool, write_pool
 from service.db.errands import Errands
+from service.db.explain import asked_search
 from service.db.guards import PlanGuards
 from service.db.imports.importer import Importer
 from service.db.lanes import Lanes, match_lanes
@@ -36,6 +38,7 @@ from service.db.writing.deletions import Deletions
 from service.db.writing.editing import Edits
 from service.db.writing.forgetting import Forgetting
 from service.db.writing.writer import Writer
+from service.domain import Search
 from service.interceptors.errors import status_of
 from service.observability.metrics import Metrics
 from service.reflected import LayerSource
@@ -216,3 +219,14 @@ def admin_service(settings: Settings, on: Database, known: Knowledge, read: Read
             ),
         ),
     )
+
+
+def planner(known: Knowledge, run: Readers) -> Callable[[Search], Awaitable[str]]:
+    """What asks PostgreSQL how it would go about a search."""
+
+    async def plan(search: Search) -> str:
+        asked = asked_search(known.statements[search.shape], search.arguments)
+        explanation, *_ = await run.lanes.run(known.plans.explaining(asked, analyze=False))
+        return explanation.text
+
+    return plan

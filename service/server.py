@@ -2,7 +2,7 @@
 
 import asyncio
 import platform
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,9 +22,13 @@ from service.interceptors.logs import CallLog
 from service.interceptors.metrics import CallMetrics
 from service.interceptors.request_id import RequestIds
 from service.interceptors.running import RunningCalls
+from service.interceptors.slow import Plan, SlowCalls
+from service.interceptors.tracing import Traces
+from service.interceptors.trails import Trails
 from service.observability.http import StatusServer
 from service.observability.metrics import Metrics
-from service.reflected import LayerSource, read_wanted
+from service.observability.tracing import Tracing, TracingUnavailable
+from service.reflected import ConfigurationError, LayerSource, read_wanted
 from service.reflection import add_reflection
 from service.settings import Settings
 
@@ -95,7 +99,8 @@ async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
         names = [service.descriptor.full_name for service in services]
         call_metrics, running = CallMetrics(metrics), RunningCalls(*names)
         server = grpc.aio.server(options=_options(settings))
-        registrar = Registrar(server, _observers(call_metrics, running), settings.stall_timeout)
+        watching = _watching(stack, settings, names, parts.planner(known, run))
+        registrar = Registrar(server, _observers(call_metrics, watching, running), settings.stall_timeout)
         for service in services:
             registrar.add(service.descriptor, *service.servicers)
         health = health_aio.HealthServicer()
@@ -126,10 +131,27 @@ async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
         yield Server(port, status.port, catalog, metrics, server, readiness, running)
 
 
-def _observers(call_metrics: CallMetrics, running: RunningCalls) -> tuple[Observer, ...]:
+def _watching(stack: AsyncExitStack, settings: Settings, services: Sequence[str], plan: Plan) -> tuple[Observer, ...]:
+    """Those who look at where a call's time goes, as far as anybody asked."""
+    watching: list[Observer] = []
+    if settings.trace_endpoint:
+        try:
+            tracing = Tracing(settings.trace_endpoint, settings.trace_sample, settings.application_name)
+        except TracingUnavailable as error:
+            raise ConfigurationError(str(error)) from None
+        stack.push_async_callback(asyncio.to_thread, tracing.close)
+        watching.append(Traces(tracing, services))
+    if settings.slow_call:
+        watching.append(SlowCalls(settings.slow_call, plan if settings.slow_call_plans else None))
+    return (Trails(), *watching) if watching else ()
+
+
+def _observers(
+    call_metrics: CallMetrics, watching: tuple[Observer, ...], running: RunningCalls
+) -> tuple[Observer, ...]:
     """Ids first, so that all that follows can name the call; what is running last, so that it counts only calls that
     were let in; logs after metrics on the way out, so that a slow disk is not in the latency."""
-    return (RequestIds(), CallLog(), call_metrics, running)
+    return (RequestIds(), *watching, CallLog(), call_metrics, running)
 
 
 def _listen(server: grpc.aio.Server, settings: Settings) -> int:

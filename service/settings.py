@@ -109,6 +109,16 @@ class Settings(BaseSettings):
     """Lines below this level are not written."""
     log_format: Literal["json", "console"] = "json"
     """JSON for machines, console for people."""
+    log_rate: Annotated[int, Field(ge=0)] = 100
+    """Lines of one kind in a second; further ones are counted, and their number told. 0: all are written."""
+    slow_call: Annotated[float, Field(ge=0)] = 1.0
+    """Seconds after which a call is logged with what it waited for and ran; 0: none is. Streams are not judged."""
+    slow_call_plans: bool = False
+    """Whether the plan of a slow call's search is asked for and logged. Plans show what filters compare with."""
+    trace_endpoint: str | None = None
+    """Where spans are sent: an OpenTelemetry collector's address, as http://collector:4318. Unset: none are made."""
+    trace_sample: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """The share of calls that is traced where their callers do not say."""
 
     health_interval: Seconds = 1.0
     """How often readiness looks at the database."""

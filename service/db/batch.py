@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
 from service.db.cancel import StatementGuard
 from service.db.copy import Copied, CopyBuffer, Decoder, Row
+from service.db.lane import Ran
 from service.db.queries import Statement
 from service.domain import Argument, Search, Shape
 
@@ -35,6 +37,7 @@ class Call:
     future: asyncio.Future[Answer]
     since: float
     job: "Batch | None" = None
+    ran: Ran | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -83,6 +86,8 @@ class Errand:
     work: Callable[[Cursor], Any]
     future: asyncio.Future[Any]
     guard: StatementGuard = field(default_factory=StatementGuard)
+    since: float = field(default_factory=perf_counter)
+    ran: Ran | None = None
 
     def perform(self, cursor: Cursor, buffer: CopyBuffer) -> Any:
         return self.work(cursor)

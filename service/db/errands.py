@@ -11,7 +11,9 @@ from service.db.batch import Errand
 from service.db.canceller import Canceller
 from service.db.engine import Pool
 from service.db.lane import Lane, Outcome
+from service.db.trails import ERRAND, note
 from service.observability.metrics import Metrics
+from service.observability.trail import TRAIL
 
 T = TypeVar("T")
 
@@ -36,6 +38,8 @@ class Errands:
             result: T = await errand.future
             return result
         finally:
+            if (trail := TRAIL.get()) is not None:
+                note(trail, errand.since, errand.ran, ERRAND)
             if errand.future.cancelled():
                 self._canceller.cancel(errand.guard)
 
@@ -57,6 +61,7 @@ class Errands:
 
     def _settle(self, lane: Lane, errand: Errand, outcome: Outcome) -> None:
         self._lanes.discard(lane)
+        errand.ran = outcome.ran
         if errand.future.done():
             return
         if outcome.error is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import psycopg2
 from psycopg2 import errorcodes
@@ -43,6 +43,14 @@ class Job(Protocol):
     guard: StatementGuard
 
 
+class Ran(NamedTuple):
+    """When a lane began with a job, and what it took."""
+
+    began: float
+    checkout: float
+    seconds: float
+
+
 @dataclass(slots=True)
 class Outcome:
     """What became of a job: a result or an error, and how long its statement ran."""
@@ -50,6 +58,7 @@ class Outcome:
     result: Any = None
     error: Exception | None = None
     seconds: float = 0.0
+    ran: Ran | None = None
     fatal: bool = field(default=False)  # the connection was lost, or there was none: trying again is of no use
 
 
@@ -103,11 +112,16 @@ class Lane:
     def _run(self, job: Job) -> Outcome:
         if job.guard.cancelled:
             return Outcome(error=Abandoned())
+        began = perf_counter()
         try:
             pooled = self._checkout()
         except Exception as error:
-            return Outcome(error=self._checkout_failed(error), fatal=True)
-        return self._perform(job, pooled)
+            ran = Ran(began, perf_counter() - began, 0.0)
+            return Outcome(error=self._checkout_failed(error), fatal=True, ran=ran)
+        checkout = perf_counter() - began
+        outcome = self._perform(job, pooled)
+        outcome.ran = Ran(began, checkout, outcome.seconds)
+        return outcome
 
     def _perform(self, job: Job, pooled: Pooled) -> Outcome:
         outcome = Outcome()

@@ -34,9 +34,11 @@ from service.db.errors import is_rejection, translated
 from service.db.guards import PlanGuards
 from service.db.lane import Job, Lane, Outcome
 from service.db.queries import Statement, Statements
+from service.db.trails import ERRAND, note, note_search
 from service.domain import Search, Shape
 from service.errors import DeadlineExceeded, Reason, ResourceExhausted, SpatialError, Unavailable
 from service.observability.metrics import Metrics
+from service.observability.trail import TRAIL
 from service.settings import Settings
 
 T = TypeVar("T")
@@ -136,6 +138,8 @@ class Lanes:
         finally:
             self._leave()
             self._let_go(call)
+            if (trail := TRAIL.get()) is not None:
+                note_search(trail, call, self._statements[search.shape])
 
     async def answer_together(self, searches: Sequence[Search]) -> Together:
         """The answers to searches of one shape, from one statement on a lane for slow ones. What goes wrong with one
@@ -150,6 +154,8 @@ class Lanes:
             return Together([_answer(answer) for answer in answers], batch.seconds)
         finally:
             self._leave()
+            if (trail := TRAIL.get()) is not None:
+                note_search(trail, calls[0], batch.statement)
             for call in calls:
                 self._let_go(call)
 
@@ -163,6 +169,8 @@ class Lanes:
             return result
         finally:
             self._leave()
+            if (trail := TRAIL.get()) is not None:
+                note(trail, errand.since, errand.ran, ERRAND)
             if errand.future.cancelled():
                 self._canceller.cancel(errand.guard)
 
@@ -311,7 +319,10 @@ class Lanes:
         self._heavy.append(lane)
         if isinstance(job, Batch):
             self._settle(job, outcome)
-        elif outcome.error is None:
+            self._dispatch_heavy()
+            return
+        job.ran = outcome.ran
+        if outcome.error is None:
             _succeed(job.future, outcome.result)
         else:
             _fail(job.future, outcome.error)
@@ -335,6 +346,8 @@ class Lanes:
         """Hands each caller its own rows, and says how many there were; what failed together is run again apart."""
         batch.running = False
         batch.seconds = outcome.seconds
+        for call in batch.calls:
+            call.ran = outcome.ran
         if batch.limit is not None:
             batch.limit.cancel()
         self._metrics.query.labels(batch.shape.name, batch.shape.layer).observe(outcome.seconds)

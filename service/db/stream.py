@@ -19,9 +19,11 @@ from service.db.engine import Pool
 from service.db.errors import is_rejection
 from service.db.lane import Lane, Outcome
 from service.db.relay import Relay
+from service.db.trails import note
 from service.domain import Batch, Layout
 from service.errors import Reason, ResourceExhausted, SpatialError
 from service.observability.metrics import Metrics
+from service.observability.trail import TRAIL, Trail
 
 CHUNK_BYTES = 256 * 1024  # of rows as PostgreSQL sends them, before they are laid out
 GRANULE_BYTES = 8 * 1024  # PostgreSQL sends no less at a time: so often is the clock looked at
@@ -33,6 +35,7 @@ CLOSE_SECONDS = 2.0
 CANCEL_SECONDS = 0.1
 
 Put = Callable[[Batch], None]
+Noted = Callable[[Outcome], None]
 
 
 class Reading(Protocol):
@@ -136,13 +139,14 @@ class Streams:
         features = self._metrics.stream_features.labels(method, layout.name)
         sent = self._metrics.stream_bytes.labels(method)
         relay: Relay[Batch] = Relay(len(readings), AHEAD_BYTES)
+        noted = _noting(TRAIL.get(), method)
         ended = False
 
         def put(batch: Batch) -> None:
             relay.put(batch, len(batch.message))
 
         lanes = [
-            self._start(f"{method}-{number}", reading, put, relay, helps=number > 0)
+            self._start(f"{method}-{number}", reading, put, relay, noted, helps=number > 0)
             for number, reading in enumerate(readings)
         ]
         try:
@@ -170,8 +174,9 @@ class Streams:
         for lane in list(self._lanes):
             await asyncio.to_thread(lane.join, CLOSE_SECONDS)
 
-    def _start(self, name: str, reading: Reading, put: Put, relay: Relay[Batch], *, helps: bool) -> Lane:
+    def _start(self, name: str, reading: Reading, put: Put, relay: Relay[Batch], noted: Noted, *, helps: bool) -> Lane:
         def finished(lane: Lane, job: object, outcome: Outcome, following: None) -> None:
+            noted(outcome)
             with suppress(RuntimeError):  # the event loop has gone
                 self._loop.call_soon_threadsafe(self._lanes.discard, lane)
             stays_away = helps and isinstance(outcome.error, ResourceExhausted)
@@ -190,3 +195,13 @@ class Streams:
 
 def _nothing(job: object, outcome: Outcome) -> None:
     """What follows a reading."""
+
+
+def _noting(trail: Trail | None, method: str) -> Noted:
+    since = perf_counter()
+
+    def noted(outcome: Outcome) -> None:
+        if trail is not None:
+            note(trail, since, outcome.ran, {"query": method})
+
+    return noted

@@ -1,10 +1,13 @@
 """One call while it is served, as every interceptor sees it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol, TypeAlias
 
 import grpc
+
+from service.observability.trail import Trail
 
 # grpc's classes are generic for type checkers only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -22,17 +25,33 @@ class Method:
 
 
 class Call:
-    __slots__ = ("code", "context", "error", "known_to", "method", "received", "request_id", "sent", "started")
+    __slots__ = (
+        "code",
+        "context",
+        "error",
+        "known_to",
+        "metadata",
+        "method",
+        "received",
+        "request_id",
+        "sent",
+        "span",
+        "started",
+        "trail",
+    )
 
     def __init__(self, method: Method, context: Context) -> None:
         self.method = method
         self.context = context
         self.started = perf_counter()
+        self.metadata: Mapping[str, str | bytes] = dict(context.invocation_metadata() or ())
         self.request_id = ""
         self.sent = 0
         self.received = 0
         self.code = grpc.StatusCode.OK
         self.error: BaseException | None = None
+        self.trail: Trail | None = None
+        self.span: Any = None  # of OpenTelemetry, where calls are traced
         self.known_to = 0  # how many observers were told that it began
 
 

@@ -1,13 +1,17 @@
-"""Every call has an id: the caller's own, or one that is made here. It comes back as trailing metadata."""
+"""Every call has an id: the caller's own, or one that is made here. It comes back as trailing metadata.
+
+Where it is part of a trace (a W3C `traceparent`), log lines name that as well, whether or not calls are traced here.
+"""
 
 import re
-from collections.abc import Mapping
 from itertools import count
 from secrets import token_hex
 
 from service.interceptors.call import HEADER, Call
-from service.observability.logs import REQUEST_ID
+from service.observability.logs import REQUEST_ID, TRACE_ID
 
+TRACEPARENT = "traceparent"
+_TRACE = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}").match
 _ACCEPTABLE = re.compile(r"[\x21-\x7e]{1,128}").fullmatch
 
 
@@ -19,13 +23,19 @@ class RequestIds:
     def started(self, call: Call) -> None:
         call.request_id = self._given(call) or f"{self._prefix}-{next(self._numbers):x}"
         REQUEST_ID.set(call.request_id)
+        TRACE_ID.set(self._trace(call))
         call.context.set_trailing_metadata(((HEADER, call.request_id),))
 
     def ended(self, call: Call) -> None:
         pass
 
     @staticmethod
+    def _trace(call: Call) -> str | None:
+        value = call.metadata.get(TRACEPARENT)
+        found = _TRACE(value) if isinstance(value, str) else None
+        return found[1] if found else None
+
+    @staticmethod
     def _given(call: Call) -> str | None:
-        given: Mapping[str, str | bytes] = dict(call.context.invocation_metadata() or ())
-        value = given.get(HEADER)
+        value = call.metadata.get(HEADER)
         return value if isinstance(value, str) and _ACCEPTABLE(value) else None

@@ -43,12 +43,22 @@ MAY_IMPORT = {
     "postgres": set(),
     "embedded": {"postgres"},
     "demo": {"db.engine", "models"},
-    "interceptors": {"errors", "observability", "settings"},
+    "interceptors": {"domain", "errors", "observability", "settings"},
     "servicers": {"catalog", "changes", "codec", "db", "doctor", "domain", "errors", "interceptors.call", "reflected"},
     "reflected": {"catalog", "db", "errors"},
     "reflection": {"interceptors"},
     "health": {"db.ledger", "db.worker", "migrations"},
-    "parts": {"catalog", "codec", "db", "interceptors.errors", "observability", "reflected", "servicers", "settings"},
+    "parts": {
+        "catalog",
+        "codec",
+        "db",
+        "domain",
+        "interceptors.errors",
+        "observability",
+        "reflected",
+        "servicers",
+        "settings",
+    },
     "server": {
         "catalog",
         "health",
@@ -131,6 +141,7 @@ LIBRARIES = {
     "pydantic_settings": {"settings", "cli"},
     "click": {"cli", "__main__"},
     "alembic": {"migrations", "cli.migrate"},
+    "opentelemetry": {"observability.tracing"},
 }
 
 

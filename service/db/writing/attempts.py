@@ -7,7 +7,7 @@ told apart: what PostgreSQL refuses is undone; where nobody heard what became of
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import uniform
-from time import sleep
+from time import perf_counter, sleep
 from typing import Any, NamedTuple
 
 import psycopg2
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from service.changes import Promise
 from service.db.cancel import Abandoned, StatementGuard
 from service.db.errors import translated
+from service.db.lane import Ran
 from service.db.ledger import missing
 from service.db.writing.promises import REMEMBER, remembered, remembering
 from service.db.writing.transaction import Transaction
@@ -68,6 +69,8 @@ class Attempts:
     future: Any
     guard: StatementGuard = field(default_factory=StatementGuard)
     tries: int = 0
+    since: float = field(default_factory=perf_counter)
+    ran: Ran | None = None
 
 
 class _Collision(Exception):

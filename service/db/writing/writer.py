@@ -11,10 +11,12 @@ from typing import Any
 from service.db.canceller import Canceller
 from service.db.engine import Pool
 from service.db.lane import Lane, Outcome
+from service.db.trails import note
 from service.db.writing.attempts import Attempts, Change, Written, perform
 from service.db.writing.sessions import editing, sessions
 from service.errors import DeadlineExceeded, Reason, ResourceExhausted, SpatialError, Unavailable
 from service.observability.metrics import Metrics
+from service.observability.trail import TRAIL
 from service.settings import Settings
 
 
@@ -46,6 +48,8 @@ class Writer:
             written: Written = await job.future
             return written
         finally:
+            if (trail := TRAIL.get()) is not None:
+                note(trail, job.since, job.ran, {"query": change.kind, "layer": change.layer, "attempts": job.tries})
             if job.future.cancelled():
                 self._canceller.cancel(job.guard)
 
@@ -85,6 +89,7 @@ class Writer:
             self._idle.append(lane)
             self._dispatch()
         change = job.change
+        job.ran = outcome.ran
         self._metrics.query.labels(change.kind, change.layer).observe(outcome.seconds)
         if job.tries > 1:
             self._metrics.write_retries.labels(change.kind).inc(job.tries - 1)
