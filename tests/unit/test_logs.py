@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.observability.logs import REQUEST_ID, ConsoleLines, JsonLines, configure
+from service.observability.logs import REQUEST_ID, TRACE_ID, ConsoleLines, JsonLines, Sampling, configure
 from service.settings import Settings
 
 
@@ -104,3 +104,47 @@ def test_chatty_libraries_are_heard_from_warnings_on(root: logging.Logger, capsy
     logging.getLogger("alembic.runtime").info("Context impl PostgresqlImpl.")
     logging.getLogger("alembic.runtime").warning("watch out")
     assert [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()] == ["watch out"]
+
+
+def test_a_json_line_of_a_traced_call_names_the_trace() -> None:
+    token = TRACE_ID.set("0af7651916cd43dd8448eb211c80319c")
+    try:
+        assert json.loads(JsonLines().format(record()))["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
+    finally:
+        TRACE_ID.reset(token)
+
+
+def refused(**fields: str) -> logging.LogRecord:
+    return record(fields={"method": "A/B", "code": "RESOURCE_EXHAUSTED", "reason": "OVERLOADED", **fields})
+
+
+def test_of_a_flood_of_one_kind_so_many_lines_a_second_are_written_and_the_rest_is_counted() -> None:
+    now = 0.0
+    sampling = Sampling(3, clock=lambda: now)
+    assert [sampling.filter(refused(peer=str(each))) for each in range(10)] == [True] * 3 + [False] * 7
+    now = 1.0
+    later = refused()
+    assert sampling.filter(later)
+    assert vars(later)["fields"]["left_out"] == 7
+    again = refused()
+    assert sampling.filter(again)
+    assert "left_out" not in vars(again)["fields"]
+
+
+@pytest.mark.parametrize("other", [{"method": "A/C"}, {"code": "UNAVAILABLE"}, {"reason": "RATE_LIMITED"}])
+def test_a_flood_hides_no_line_of_another_kind(other: dict[str, str]) -> None:
+    sampling = Sampling(1, clock=lambda: 0.0)
+    assert sampling.filter(refused())
+    assert not sampling.filter(refused())
+    assert sampling.filter(refused(**other))
+
+
+def test_lines_are_sampled_as_set(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    configure(Settings(log_rate=2))
+    for _ in range(50):
+        logging.getLogger("spatial.test").warning("again")
+    assert len(capsys.readouterr().err.splitlines()) <= 4  # a second may have turned meanwhile
+    configure(Settings(log_rate=0))
+    for _ in range(50):
+        logging.getLogger("spatial.test").warning("again")
+    assert len(capsys.readouterr().err.splitlines()) == 50
