@@ -117,13 +117,15 @@ def test_callers_decide_who_is_traced_and_health_never_is(traced: Traced) -> Non
 
 
 def test_a_share_of_those_who_do_not_say_is_traced_and_a_limit_of_ours_is_a_failure(filled: str) -> None:
-    with collecting() as collector:
-        with serving(filled, trace_endpoint=collector.endpoint, trace_sample=1, statement_timeout=0.3) as served:
-            with locked(filled, "zones"):
-                call = served.stub.SearchIntersects.future(zone(1), timeout=30)
-                assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        (span,) = collector.calls()
-        assert (span.parent, span.failed) == ("", True)
+    with (
+        collecting() as collector,
+        serving(filled, trace_endpoint=collector.endpoint, trace_sample=1, statement_timeout=0.3) as served,
+        locked(filled, "zones"),
+    ):
+        call = served.stub.SearchIntersects.future(zone(1), timeout=30)
+        assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    (span,) = collector.calls()
+    assert (span.parent, span.failed) == ("", True)
 
 
 def test_a_collector_that_is_away_costs_no_call(filled: str) -> None:
