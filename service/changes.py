@@ -73,7 +73,8 @@ class Importing(Enum):
 @dataclass(frozen=True, slots=True)
 class ImportPlan:
     """What an import is about. `match` is the property that tells which feature a row is, in place of its key; `srid`
-    that of geometries which do not say theirs."""
+    that of geometries which do not say theirs. `straight` says that the table is as this project makes them, and nobody
+    else's yet: what COPY takes for it as it is need not be looked at again."""
 
     layer: str
     id: str
@@ -86,6 +87,7 @@ class ImportPlan:
     listed: int = 100
     validate_only: bool = False
     revision: int = 0
+    straight: bool = False
 
 
 class Rejection(NamedTuple):

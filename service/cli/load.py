@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from service.changes import Importing, Rejection, Totals
 from service.cli import settings
+from service.cli.credentials import connecting
 from service.cli.export.signals import stoppable
 from service.cli.pace import paced
 from service.errors import SpatialError
@@ -57,6 +58,7 @@ class Loaded(NamedTuple):
 @click.option("--rejected", type=click.Path(path_type=Path), metavar="FILE", help="Write what is rejected as GeoJSON.")
 @click.option("--quiet", is_flag=True, help="No progress, and nothing at the end but what is wrong.")
 @click.option("--target", metavar="HOST:PORT", help="Load through a running server, rather than into the database.")
+@connecting
 @click.pass_context
 def load(context: click.Context, /, file: Path, **options: Any) -> None:
     """Load a file into a layer.
@@ -98,7 +100,7 @@ def _load(file: Path, options: Mapping[str, Any]) -> Loaded:
 def _through_server(file: Path, source: Source, options: Mapping[str, Any]) -> Loaded:
     from service.loading import remote  # gRPC, which nothing else here needs
 
-    with remote.server(options["target"]) as server:
+    with remote.server(options["target"], **options["credentials"].for_client()) as server:
         layer = server.layer(options["layer"])
         mapping = _mapping(source, remote.target_of(layer), read_pairs(options["pairs"]), options)
         with paced(file.name, source.rows, shown=not options["quiet"]) as told:
@@ -156,7 +158,8 @@ def _table(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _manner(options: Mapping[str, Any]) -> Manner:
-    return Manner(Importing[options["mode"].upper()], options["match"], options["repair"], options["dry_run"])
+    mode = Importing[options["mode"].upper()]
+    return Manner(mode, options["match"], options["repair"], options["dry_run"], fresh=options["create"])
 
 
 def _mapping(source: Source, target: Target, pairs: Mapping[str, str], options: Mapping[str, Any]) -> ColumnMapping:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from uuid import uuid4
 
@@ -89,7 +90,9 @@ class Database:
             layer, mapping, system, arrivals, manner.repair, manner.match, transforms=_transforms(system, layer, known)
         )
         importer = Importer(self._pool, self._settings, self._metrics)
-        with importer.begin(_plan(layer, system, manner), layer) as progress, ahead(_read(source, reader)) as incoming:
+        straight = manner.fresh and not manner.dry_run and (reader.transforms or system.srid == layer.srid)
+        plan = replace(_plan(layer, system, manner), straight=straight)
+        with importer.begin(plan, layer) as progress, ahead(_read(source, reader)) as incoming:
             for rows, some in incoming:
                 importer.write(progress, some)
                 told(rows)
@@ -163,9 +166,14 @@ def database(settings: Settings, url: str) -> Iterator[Database]:
         with pool.engine.connect() as connection:
             remembered = connection.scalar(select(func.to_regclass(imports.name)))
         if remembered is None:
-            from service import migrations  # Alembic, which is seldom needed
+            from alembic.util import CommandError  # seldom needed
 
-            migrations.upgrade_ledger(url)
+            from service import migrations
+
+            try:
+                migrations.upgrade_ledger(url)
+            except CommandError as error:
+                raise LoadError(str(error)) from None
         yield Database(settings, pool, metrics)
     except OperationalError as error:
         raise LoadError(f"the database: {str(error.orig).partition(chr(10))[0]}") from None

@@ -87,8 +87,9 @@ class Server:
 
 
 @contextmanager
-def server(address: str) -> Iterator[Server]:
-    with SpatialClient(address) as client:
+def server(address: str, **connection: Any) -> Iterator[Server]:
+    """`connection` is what else a client is made with."""
+    with SpatialClient(address, **connection) as client:
         yield Server(client)
 
 

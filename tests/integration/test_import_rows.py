@@ -4,6 +4,7 @@ Without gRPC around it: the importer is what `spatial load` uses, too.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import psycopg2
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 from service.catalog import Layer, Property, PropertyType
 from service.changes import ImportPlan, Incoming, Rejection, Totals
 from service.db.imports.importer import ImportOutcome
+from service.db.imports.sifting import Sifter
 from service.errors import Aborted, FailedPrecondition, InvalidArgument
 from tests.imports import LAYERS, facilities, importer, plan, point, run, square
 from tests.situations import blocked, eventually, fetch
@@ -454,3 +456,34 @@ def test_rows_that_others_add_meanwhile_are_found_the_second_time(emptied: str) 
     other.close()
     assert counts(outcome) == (2, 1, 0)
     assert outcome.totals.retries == 1
+
+
+# Straight into a table that has just been made.
+
+
+def test_a_fresh_table_gets_the_same_rows_straight_and_only_lots_with_a_row_at_fault_are_staged(
+    emptied: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lots = [
+        facilities(1500, name=["tab\t", "back\\slash", "\\N", *(f"Facility {row}" for row in range(1497))]),
+        facilities(1000, 1500, name=[None if row == 7 else f"Facility {1500 + row}" for row in range(1000)]),
+        facilities(500, 2500),
+    ]
+    staged: list[list[int]] = []
+    sift = Sifter.sift
+
+    def sifting(sifter: Sifter, *given: Any) -> Any:
+        staged.append(given[-1].numbers)
+        return sift(sifter, *given)
+
+    monkeypatch.setattr(Sifter, "sift", sifting)
+    contents = []
+    for straight in (True, False):
+        fetch(emptied, "TRUNCATE facilities RESTART IDENTITY")
+        outcome = run(emptied, plan(straight=straight), *lots)
+        assert counts(outcome) == (2999, 0, 1)
+        assert told(outcome) == [(1507, "", "REQUIRED", "properties.name")]
+        if straight:
+            assert [1507 in numbers for numbers in staged] == [True]
+        contents.append(fetch(emptied, "SELECT name, kind, ST_AsEWKT(location) FROM facilities ORDER BY id"))
+    assert contents[0] == contents[1]

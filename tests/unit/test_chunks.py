@@ -117,3 +117,30 @@ def test_a_line_says_null_apart_from_the_text_that_looks_like_it() -> None:
         "1\t\\\\x01ff\ta\\rb\tk",
         "1\t\\\\x01ff\t\\\\\tk",
     ]
+
+
+GEOMETRY = b"\x01\x01\x00\x00\x00"
+
+
+@pytest.mark.parametrize(
+    ("keys", "geometries", "expected"),
+    [
+        pytest.param(None, [GEOMETRY, None], b"0101000000\ta\n\\N\tb\n", id="no keys"),
+        pytest.param(["1", "2"], [GEOMETRY, None], b"1\t0101000000\ta\n2\t\\N\tb\n", id="numbers as keys"),
+        pytest.param(
+            ["\\x", "\t"],
+            [GEOMETRY, GEOMETRY],
+            b"\\\\x\t0101000000\ta\n\\t\t0101000000\tb\n",
+            id="keys like geometries",
+        ),
+        pytest.param(["1", "2"], None, b"1\ta\n2\tb\n", id="no geometries"),
+    ],
+)
+def test_lines_for_the_table_itself_have_geometries_in_hex(
+    keys: list[str] | None, geometries: list[bytes | None] | None, expected: bytes
+) -> None:
+    incoming = Incoming([0, 1], keys, geometries, {"name": ["a", "b"]})
+    gathering = Gathering(ChunkSize(), None)
+    list(gathering.add(incoming, 0))
+    (chunk,) = gathering.rest()
+    assert chunk.straight() == expected

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from service.changes import Incoming, Rejection
-from service.db.imports.lines import lines_of
+from service.db.imports.lines import GEOMETRY_PREFIX, lines_of
 
 FIRST_ROWS, FEWEST_ROWS, MOST_ROWS = 1000, 50, 20_000
 MOST_BYTES = 4 * 1024 * 1024
@@ -59,6 +59,18 @@ class Chunk:
             for place, (line, own) in enumerate(zip(self.lines, self.brought, strict=True))
             if own is brought
         )
+        return "".join(lines).encode()
+
+    def straight(self) -> bytes:
+        """The lines as a table with a geometry takes them: in hex, and not as bytes in hex."""
+        (brought,) = self.kinds()
+        if not brought.geometry:
+            return "".join(f"{line}\n" for line in self.lines).encode()
+        place = len(GEOMETRY_PREFIX)
+        lines = []
+        for line in self.lines:
+            key, tab, rest = line.partition("\t") if brought.keys else ("", "", line)
+            lines.append(f"{key}{tab}{rest[place:] if rest.startswith(GEOMETRY_PREFIX) else rest}\n")
         return "".join(lines).encode()
 
     def halves(self) -> "tuple[Chunk, Chunk]":

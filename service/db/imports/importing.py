@@ -21,7 +21,8 @@ from service.db.imports import entries
 from service.db.imports.chunks import Chunk, ChunkSize
 from service.db.imports.held import Held
 from service.db.imports.passing import has_begun, passes, timed_out, told
-from service.db.imports.sifting import Collision, Sifter
+from service.db.imports.refusing import refused
+from service.db.imports.sifting import Occupied, Sifter
 from service.db.imports.staging import Staging
 from service.db.imports.targets import read_target
 from service.db.writing.position import wal_position
@@ -63,7 +64,8 @@ class Importing:
         self._held = Held(pool, metrics)
         self._pool_timeout = pool.timeout
         self._backend = 0  # of the last connection
-        self._staged = False  # whether this connection has the staging table
+        self._entered = False  # whether this connection has the import to itself
+        self._staged = False  # whether it has the staging table
         self._retries = 0  # since the last commit
         self._begin = _BEGIN.format(
             isolation="SERIALIZABLE" if layer.no_overlap else "READ COMMITTED",
@@ -136,10 +138,14 @@ class Importing:
                 raise entries.busy(self._plan.id)
             # That connection is lost, and PostgreSQL has not noticed.
             entries.end_holder(cursor, self._plan.id, self._backend)
-            raise Collision
+            raise Occupied
         self._backend = cursor.connection.info.backend_pid
+        self._read(cursor)
+
+    def _read(self, cursor: Cursor) -> None:
         entry = entries.enter(cursor, self._plan, self._settings.import_memory)
         self.totals, self.rejections = entry.totals, entry.rejections
+        self._entered = True
 
     def _leave(self, cursor: Cursor) -> None:
         entries.unlock(cursor, self._plan.id)
@@ -148,7 +154,7 @@ class Importing:
         connection = self._attached()
         with self._guarded(connection), connection.cursor() as cursor:
             analyzed = self._analyzed(cursor)
-            entries.complete(cursor, self._plan.id)
+            entries.complete(cursor, self._plan.id, self.totals.rows)
             return analyzed, wal_position(cursor)
 
     def _analyzed(self, cursor: Cursor) -> bool:
@@ -171,14 +177,18 @@ class Importing:
         if self.totals.rows != chunk.first:
             raise entries.busy(self._plan.id)
         with self._guarded(connection), connection.cursor() as cursor:
-            self._stage(cursor)
-            cursor.execute(self._begin)
+            self._open(cursor)
             totals, rejections = self._write(cursor, chunk)
             listed = None if rejections == self.rejections else rejections
             entries.advance(cursor, self._plan.id, chunk.first, totals, listed)
             self.guard.seal()
             cursor.execute("COMMIT")
         self._committed(totals, rejections)
+
+    def _open(self, cursor: Cursor) -> None:
+        """A chunk's transaction."""
+        self._stage(cursor)
+        cursor.execute(self._begin)
 
     def _stage(self, cursor: Cursor) -> None:
         """Makes this connection's staging table, before any transaction that might take it with it."""
@@ -189,7 +199,7 @@ class Importing:
     def _write(self, cursor: Cursor, chunk: Chunk) -> tuple[Totals, tuple[Rejection, ...]]:
         """What the import has come to with this chunk."""
         rejections, updated = list(chunk.rejections), 0
-        if chunk.numbers:
+        if chunk.numbers and not self._copied_straight(cursor, chunk):
             for kind, brought in enumerate(chunk.kinds()):
                 cursor.copy_expert(self._staging.copy(brought), BytesIO(chunk.copy(kind, brought)), READ_BYTES)
             sifted = self._sifter.sift(cursor, self._staging, chunk)
@@ -208,6 +218,20 @@ class Importing:
         room = max(0, self._plan.listed - len(self.rejections))
         return totals, (*self.rejections, *sorted(rejections)[:room])
 
+    def _copied_straight(self, cursor: Cursor, chunk: Chunk) -> bool:
+        """Whether all rows went into the table as they are; if not, nothing was done."""
+        if not self._plan.straight or len(kinds := chunk.kinds()) > 1:
+            return False
+        cursor.execute("SAVEPOINT spatial_straight")
+        try:
+            cursor.copy_expert(self._staging.straight(kinds[0]), BytesIO(chunk.straight()), READ_BYTES)
+        except psycopg2.Error as error:
+            if refused(error, self._layer, self._sifter.target) is None:
+                raise
+            cursor.execute("ROLLBACK TO SAVEPOINT spatial_straight")
+            return False
+        return True
+
     def _committed(self, totals: Totals, rejections: tuple[Rejection, ...]) -> None:
         rows = self._metrics.import_rows
         for what in ("inserted", "updated", "rejected"):
@@ -223,10 +247,10 @@ class Importing:
 
     def _attached(self) -> Connection:
         """The connection at hand, or another one that knows how far the import has come."""
-        known = self._held.is_open
+        if not self._held.is_open:
+            self._entered = self._staged = False
         connection = self._held.connection()
-        if not known:
-            self._staged = False
+        if not self._entered:
             with connection.cursor() as cursor:
                 self._enter(cursor)
         return connection

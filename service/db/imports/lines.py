@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from service.changes import Incoming
 
 _NULL = "\\N"
+GEOMETRY_PREFIX = "\\\\x"
 _SPECIAL = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
@@ -14,7 +15,7 @@ def lines_of(incoming: Incoming) -> list[str]:
     if incoming.keys is not None:
         columns.append(_texts(incoming.keys))
     if incoming.geometries is not None:
-        columns.append([_NULL if ewkb is None else f"\\\\x{ewkb.hex()}" for ewkb in incoming.geometries])
+        columns.append([_NULL if ewkb is None else f"{GEOMETRY_PREFIX}{ewkb.hex()}" for ewkb in incoming.geometries])
     columns += map(_texts, incoming.values.values())
     return list(map("\t".join, zip(*columns, strict=True))) if columns else [""] * len(incoming.numbers)
 

@@ -53,6 +53,10 @@ class Staging:
         )
 
     @property
+    def create_for_transaction(self) -> str:
+        return self.create.replace("ON COMMIT DELETE ROWS", "ON COMMIT DROP")
+
+    @property
     def empty(self) -> str:
         """For a transaction that goes on; its end does the same."""
         return f"TRUNCATE {self.name}"
@@ -62,6 +66,12 @@ class Staging:
         texts = [self._texts[column] for column in self._values(brought)]
         columns = ["n", "kind", *(["key"] if brought.keys else []), *(["geometry"] if brought.geometry else []), *texts]
         return f"COPY {self.name} ({', '.join(columns)}) FROM STDIN"
+
+    def straight(self, brought: Brought) -> str:
+        """Reads the same lines into the layer's table itself."""
+        geometry = [self._layer.geometry_name] if brought.geometry else []
+        columns = [*([self._key] if brought.keys else []), *geometry, *self._values(brought)]
+        return f"COPY {self._target.table} ({', '.join(map(quoted, columns))}) FROM STDIN"
 
     def count_turns(self, groups: Sequence[Sequence[str]]) -> str:
         """Gives rows that have the same as an earlier one, in the columns of a group, a later turn."""
