@@ -2,6 +2,7 @@
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
+ARG VERSION=0.1.0
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 RUN python -m venv --without-pip /opt/spatial
@@ -9,7 +10,8 @@ RUN python -m venv --without-pip /opt/spatial
 # Wheels alone: psycopg2-binary, shapely and grpcio bring their libraries, so nothing is compiled or installed by apt.
 COPY requirements.lock ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip --python /opt/spatial/bin/python install --require-hashes --only-binary=:all: --no-compile -r requirements.lock
+    pip --python /opt/spatial/bin/python install --require-hashes --only-binary=:all: --no-compile \
+        --report /build/installed.json -r requirements.lock
 
 # pip refuses hashes from a constraints file, so the build backend's pins are cut out of the development lock.
 COPY requirements-dev.lock ./
@@ -22,6 +24,10 @@ COPY . .
 RUN pip wheel --no-deps --no-build-isolation --no-cache-dir --wheel-dir /wheels . \
     && pip --python /opt/spatial/bin/python install --no-deps --no-index --no-cache-dir --no-compile /wheels/*.whl \
     && /opt/spatial/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/spatial/lib
+
+# What is in the image, as CycloneDX: the wheels with their hashes, and the base's packages, which both stages share.
+RUN python scripts/sbom "${VERSION}" /opt/spatial/lib/python3.11/site-packages installed.json /var/lib/dpkg/status \
+        > /opt/spatial/sbom.json
 
 
 FROM ${PYTHON_IMAGE}

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run query test test-crashes lint fix proto lock migrate check-migrations bench image clean
+.PHONY: help setup tools run query test test-crashes test-soak lint fix proto lock migrate check-migrations bench image clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,7 +11,7 @@ setup:  ## Install what is missing: PostgreSQL with PostGIS, the virtual environ
 	@scripts/system-packages
 	@scripts/virtual-environment
 
-tools:  ## Install grpcurl and kustomize where Go is, and buf where npm is, into .local
+tools:  ## Install grpcurl and kustomize where Go is, buf where npm is, Prometheus and PgBouncer where apt is, into .local
 	@scripts/tools
 
 run: setup  ## Serve the demo on :50051; SPATIAL_DATABASE_URL names another database than the private one
@@ -26,6 +26,9 @@ test: setup tools  ## Run the tests; ARGS="-k radius" goes to pytest
 
 test-crashes: setup  ## Kill the service and PostgreSQL amid writes, ROUNDS=300 times; SEED=7 repeats a run
 	CRASH_ROUNDS=$(or $(ROUNDS),300) SEED=$(SEED) $(BIN)/pytest -rP tests/faults/test_*_crashes.py $(ARGS)
+
+test-soak: setup  ## Everything at once for twenty minutes: nothing may grow; SECONDS=3600 takes longer
+	SOAK_SECONDS=$(or $(SECONDS),1200) SEED=$(SEED) $(BIN)/pytest -rP tests/faults/test_soak.py $(ARGS)
 
 lint: setup  ## Check style, format and types
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
@@ -45,7 +48,7 @@ migrate: setup  ## Bring the database at SPATIAL_DATABASE_URL to the newest sche
 check-migrations: setup  ## Check that the migrations make what the models say
 	$(BIN)/python -m service.embedded $(SHELL) -c '$(BIN)/alembic upgrade head && $(BIN)/alembic check'
 
-bench: setup  ## Run the benchmarks; ONLY=unary, bulk, filters, writes, imports or loading picks one
+bench: setup  ## Run the benchmarks; ONLY=unary, bulk, filters, writes, imports, loading or overload picks one
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 image:  ## Build the container image with Docker

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from benchmarks import bulk, filters, imports, loading, unary, writes
+from benchmarks import bulk, filters, imports, loading, overload, unary, writes
 from benchmarks.programs import MissingProgramError
 
 SUITES = {
@@ -12,6 +12,7 @@ SUITES = {
     "filters": filters.run,
     "imports": imports.run,
     "loading": loading.run,
+    "overload": overload.run,
     "writes": writes.run,
 }
 

@@ -75,6 +75,9 @@ def service(
         "SPATIAL_LISTEN": f"127.0.0.1:{port}",
         "SPATIAL_METRICS_LISTEN": f"127.0.0.1:{free_port()}",
         "SPATIAL_LOG_LEVEL": "warning",
+        "SPATIAL_WORKERS": "1",
+        # The load generator opens its connections once, and would end with them.
+        "SPATIAL_MAX_CONNECTION_AGE": "0",
         **settings,
     }
     command = [str(Path(sys.executable).with_name("spatial")), "serve"]

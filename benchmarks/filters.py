@@ -84,7 +84,7 @@ def _reading(requests: Sequence[query_pb2.SearchRadiusRequest]) -> float:
     """From the request to its statement, as the server does it for every call."""
     settings, catalog = Settings(), Catalog(shipped_layers())
     limits = GeometryLimits(settings.max_request_bytes, settings.max_vertices, settings.max_geometry_depth)
-    reader = RequestReader(QuestionReader(catalog, ProbeReader(limits), settings.max_radius))
+    reader = RequestReader(QuestionReader(catalog, ProbeReader(limits), settings.max_radius), settings.max_page_size)
     statements = Statements(catalog)
     read: Callable[[], object] = lambda: statements[reader.radius(requests[0]).search.shape]  # noqa: E731
     read()

@@ -3,6 +3,7 @@
 Everyone is asked on the same database, turn by turn, in rounds; a figure is the median of the rounds' ratios.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -24,6 +25,9 @@ CHOICE_SECONDS = 3
 LONG_SECONDS = 60
 THREADS = (4, 8, 16)
 
+CORES = len(os.sched_getaffinity(0))
+WORKERS = f"{CORES} workers"
+
 Rates = dict[str, list[float]]
 
 
@@ -39,6 +43,7 @@ def run() -> None:
             "bare handler": stack.enter_context(bare_handler(url, threads, answers)),
             "TiPg": (peer := stack.enter_context(tipg(url))),
             "service": (ours := stack.enter_context(service(url, answers))),
+            WORKERS: stack.enter_context(service(url, answers, "spatial-workers", {"SPATIAL_WORKERS": str(CORES)})),
         }
         _print_setting(url, len(places), answers.features, peer.features(places), threads)
         many, one = _rounds(contenders, places)
@@ -66,7 +71,7 @@ def _rounds(contenders: dict[str, Contender], places: Sequence[Centre]) -> tuple
         for name in turn:
             many[name].append(contenders[name].run(places, SECONDS).rate)
         for name in turn:
-            if name != "TiPg":
+            if name not in ("TiPg", WORKERS):
                 one[name].append(contenders[name].run([place], SECONDS).rate)
         # Whoever came last comes first, lest a place in the order be an advantage.
         turn.reverse()
@@ -82,14 +87,15 @@ def _long(ours: GrpcServer, places: Sequence[Centre]) -> Load:
 def _rate_figures(many: Rates, one: Rates) -> Iterator[Figure]:
     for name, goal in {"pgbench": "0.55", "bare handler": "1.4", "TiPg": "4"}.items():
         yield _against(f"unary 16 callers / {name}", many, name, goal)
+    yield _against(f"unary 16 callers / pgbench, {WORKERS}", many, "pgbench", "0.55", ours=WORKERS)
     alone = f"; pgbench {median(one['pgbench']):,.0f}"
     yield _against("unary 1 caller / bare handler", one, "bare handler", "1.0", alone)
 
 
-def _against(title: str, rates: Rates, name: str, goal: str, besides: str = "") -> Figure:
-    ours, theirs = rates["service"], rates[name]
-    detail = f"{median(ours):,.0f} calls a second against {median(theirs):,.0f}{besides}"
-    return Figure(title, median_ratio(ours, theirs), goal, detail)
+def _against(title: str, rates: Rates, name: str, goal: str, besides: str = "", ours: str = "service") -> Figure:
+    own, theirs = rates[ours], rates[name]
+    detail = f"{median(own):,.0f} calls a second against {median(theirs):,.0f}{besides}"
+    return Figure(title, median_ratio(own, theirs), goal, detail)
 
 
 def _tail_figure(load: Load) -> Figure:

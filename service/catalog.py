@@ -13,8 +13,9 @@ from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from service.access import ACCESS, Scope
 from service.domain import Key
-from service.errors import InvalidArgument, NotFound, Reason
+from service.errors import InternalError, InvalidArgument, NotFound, Reason
 from service.geography import geography
 from service.mapping import KEPT_BY_SERVER
 from service.models import Base, District, Facility, Parcel, Zone
@@ -160,17 +161,40 @@ KEPT_REVISIONS = 1024
 
 class Catalog:
     """The layers by name. What is served may be replaced at any time; who has begun with a layer as it was finds it
-    under its revision until it is long forgotten."""
+    under its revision until it is long forgotten.
 
-    def __init__(self, layers: Iterable[Layer]) -> None:
+    This is where names that callers gave become layers, and so where it is checked what they may see: `[name]` raises,
+    and iterating passes over, what the call in whose context it happens does not cover. Others ask with `at`."""
+
+    def __init__(self, layers: Iterable[Layer], *, guarded: bool = False) -> None:
+        """`guarded`: no name becomes a layer outside a call that may do something."""
+        self._guarded = guarded
         self._layers: Mapping[str, Layer] = {}
         self._past: dict[tuple[str, int], Layer] = {}
         self.replace(layers)
 
     def __iter__(self) -> Iterator[Layer]:
-        return iter(self._layers.values())
+        access = ACCESS.get()
+        layers = self._layers.values()
+        return iter(layers) if access is None else (layer for layer in layers if access.covers(layer.name))
 
     def __getitem__(self, name: str) -> Layer:
+        self._check(name)
+        return self._now(name)
+
+    def readable(self, name: str) -> Layer:
+        """A layer that is only read, whatever the call does besides."""
+        self._check(name, Scope.READ)
+        return self._now(name)
+
+    def _check(self, name: str, scope: Scope | None = None) -> None:
+        access = ACCESS.get()
+        if access is not None:
+            access.check(name, scope)
+        elif self._guarded:
+            raise InternalError(Reason.INTERNAL, "a layer was asked for in nobody's name")
+
+    def _now(self, name: str) -> Layer:
         try:
             return self._layers[name]
         except KeyError:
@@ -183,7 +207,7 @@ class Catalog:
         layer = self._layers.get(name)
         if revision and (layer is None or layer.revision != revision):
             layer = self._past.get((name, revision))
-        return layer or self[name]
+        return layer or self._now(name)
 
     def replace(self, layers: Iterable[Layer]) -> None:
         """From now on these are the layers: all at once, and seen so from every thread."""

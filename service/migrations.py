@@ -2,14 +2,17 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, NullPool, create_engine, func, select, text
 
 from service.db.engine import database_url
@@ -18,8 +21,13 @@ from service.db.engine import database_url
 LOCK_KEY = 0x7370617469616C
 POLL_SECONDS = 0.2
 LEDGER = ("0002",)  # the revisions that are about the ledger alone
+ROLES = ("0003",)  # those that are about roles alone, and may be run again
 
 logger = logging.getLogger(__name__)
+
+
+class NoSession(CommandError):
+    """There is a pooler between here and PostgreSQL."""
 
 
 def upgrade(url: str, revision: str = "head") -> None:
@@ -30,11 +38,22 @@ def upgrade(url: str, revision: str = "head") -> None:
 def upgrade_ledger(url: str) -> None:
     """Make the ledger alone, in a database whose other tables are all its own. Its revision stays what it is: a
     migration to head finds the ledger there."""
+    _run(url, LEDGER)
+
+
+def upgrade_roles(url: str) -> None:
+    """Make the roles and grant them what they need, once more, in a database that is at head: for roles that were made,
+    or dropped, after it was migrated."""
+    _run(url, ROLES)
+
+
+def _run(url: str, revisions: Sequence[str]) -> None:
+    """Revisions by themselves, whatever the database is at, in one transaction."""
     scripts = ScriptDirectory.from_config(_config())
     with create_engine(database_url(url), poolclass=NullPool).connect() as connection:
         wait_for_turn(connection)
         with connection.begin(), Operations.context(MigrationContext.configure(connection)):
-            for revision in LEDGER:
+            for revision in revisions:
                 script = scripts.get_revision(revision)
                 assert script is not None
                 script.module.upgrade()
@@ -81,6 +100,7 @@ def wait_for_turn(connection: Connection) -> None:
     It asks again and again rather than waiting inside a statement: a statement that waits holds a snapshot, and
     CREATE INDEX CONCURRENTLY in the process that it waits for would wait for that snapshot in turn.
     """
+    _check_session(connection)
     waiting = False
     while not connection.scalar(select(func.pg_try_advisory_lock(LOCK_KEY))):
         connection.rollback()
@@ -89,6 +109,13 @@ def wait_for_turn(connection: Connection) -> None:
         waiting = True
         time.sleep(POLL_SECONDS)
     connection.commit()
+
+
+def _check_session(connection: Connection) -> None:
+    """A pooler that lends sessions invents the number of the process that a client believes to speak to."""
+    driver: Any = connection.connection.driver_connection
+    if driver.info.backend_pid != connection.scalar(select(func.pg_backend_pid())):
+        raise NoSession("migrations need a session of their own, and here is a pooler: use PostgreSQL's own address")
 
 
 def _config(url: str | None = None) -> Config:

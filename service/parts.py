@@ -1,8 +1,9 @@
 """The parts of a server in their groups: each made once, with what it needs, and closed in the reverse order."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 from google.protobuf.descriptor import ServiceDescriptor
@@ -32,7 +33,16 @@ from service.db.guards import PlanGuards
 from service.db.imports.importer import Importer
 from service.db.lanes import Lanes, match_lanes
 from service.db.occupancy import connections_wanted, occupancies
+from service.db.patience import patient
+from service.db.pooler import Hearing
 from service.db.queries import Statements
+from service.db.replication.nodes import Node, Nodes
+from service.db.replication.renewal import Renewal
+from service.db.replication.replica import Replica
+from service.db.replication.replicas import ReplicaPools, replica_pools, watcher
+from service.db.replication.routed import Reads, RoutedLanes, RoutedStreams, StreamReads
+from service.db.replication.sight import Sight
+from service.db.replication.watching import Watcher
 from service.db.stream import Streams
 from service.db.writing.deletions import Deletions
 from service.db.writing.editing import Edits
@@ -58,18 +68,28 @@ from service.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """The pools over one database, and what cancels its statements."""
+    """The pools over the primary and what cancels its statements; `renewal` lets them begin anew. The same over its
+    replicas, and what keeps an eye on these, if there are any."""
 
     read: Pool
     bulk: Pool
     write: Pool
     control: Engine
     canceller: Canceller
+    renewal: Renewal
+    hearing: Hearing
+    replicas: Sequence[ReplicaPools]
+    watcher: Watcher | None
 
     @property
     def engines(self) -> dict[str, Engine]:
         """By the names of their pools."""
-        return {each.name: each.engine for each in (self.read, self.bulk, self.write)} | {"control": self.control}
+        own = {each.name: each.engine for each in (self.read, self.bulk, self.write)} | {"control": self.control}
+        return own | {name: engine for each in self.replicas for name, engine in each.engines.items()}
+
+    def standing_in(self) -> Sequence[Engine]:
+        """What leads to the replicas that may be read, where the primary is away."""
+        return self.watcher.engines if self.watcher is not None else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +98,7 @@ class Knowledge:
 
     catalog: Catalog
     source: LayerSource
+    refresh: Callable[[], None]
     statements: Statements
     plans: PlanGuards
     features: FeatureReader
@@ -85,23 +106,26 @@ class Knowledge:
 
 @dataclass(frozen=True, slots=True)
 class Readers:
-    """What runs reads."""
+    """What runs reads: wherever the data are fresh enough, or on the primary."""
 
-    lanes: Lanes
-    matching: Lanes
-    streams: Streams
+    lanes: Reads
+    matching: Reads
+    streams: StreamReads
     errands: Errands
+    on_primary: Lanes
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What reads requests: the same checks for questions and for what is to be written."""
+    """What reads requests: the same checks for questions and for what is to be written, which looks up what it needs
+    to know on the primary."""
 
     questions: QuestionReader
     joins: JoinReader
     requests: RequestReader
     arrivals: ArrivalReader
     references: References
+    certain_references: References
 
 
 class Service(NamedTuple):
@@ -111,31 +135,74 @@ class Service(NamedTuple):
     servicers: tuple[object, ...]
 
 
-def database(stack: AsyncExitStack, settings: Settings, url: str, metrics: Metrics) -> Database:
+async def database(stack: AsyncExitStack, settings: Settings, url: str, metrics: Metrics) -> Database:
     read, bulk, write = (make(settings, url, metrics) for make in (read_pool, bulk_pool, write_pool))
     control = control_engine(settings, url)
     for engine in (read.engine, bulk.engine, write.engine, control):
         stack.callback(engine.dispose)
     canceller = Canceller(control, metrics)
     stack.callback(canceller.close)
-    return Database(read, bulk, write, control, canceller)
+    engines = (read.engine, bulk.engine, write.engine, control)
+    renewal, hearing = Renewal(engines), Hearing(engines)
+    replicas = replica_pools(settings, metrics)
+    for each in replicas:
+        stack.callback(each.close)
+    watching = watcher(settings, Sight("primary", control, hearing), replicas, metrics) if replicas else None
+    if watching is not None:
+        stack.push_async_callback(watching.close)
+        await watching.start()
+    return Database(read, bulk, write, control, canceller, renewal, hearing, replicas, watching)
 
 
-def knowledge(settings: Settings, catalog: Catalog, source: LayerSource) -> Knowledge:
+def knowledge(
+    settings: Settings, catalog: Catalog, source: LayerSource, tell_others: Callable[[], None] | None = None
+) -> Knowledge:
+    def refresh() -> None:
+        source.refresh()
+        if tell_others is not None:
+            tell_others()
+
     plans = PlanGuards(catalog, settings.max_plan_cost, settings.refuse_seq_scan)
-    return Knowledge(catalog, source, Statements(catalog), plans, FeatureReader())
+    return Knowledge(catalog, source, refresh, Statements(catalog), plans, FeatureReader())
 
 
-def readers(stack: AsyncExitStack, settings: Settings, metrics: Metrics, on: Database, known: Knowledge) -> Readers:
-    lanes = Lanes(on.read, on.canceller, known.statements, settings, metrics, known.features, known.plans)
+def readers(
+    stack: AsyncExitStack,
+    settings: Settings,
+    metrics: Metrics,
+    on: Database,
+    known: Knowledge,
+    tight: Callable[[], bool],
+) -> Readers:
+    """`tight` says whether memory is short."""
+    primary = _node(stack, settings, metrics, on, known, tight)
+    errands = Errands(on.bulk, on.canceller, metrics)
+    stack.push_async_callback(errands.close)
+    if on.watcher is None:
+        return Readers(primary.lanes, primary.matching, primary.streams, errands, primary.lanes)
+    replicas = [_node(stack, settings, metrics, each, known, tight, each.state) for each in on.replicas]
+    nodes = Nodes(primary, replicas, on.watcher, settings.replica_wait, metrics)
+    lanes, matching = RoutedLanes(nodes, attrgetter("lanes")), RoutedLanes(nodes, attrgetter("matching"))
+    return Readers(lanes, matching, RoutedStreams(nodes), errands, primary.lanes)
+
+
+def _node(
+    stack: AsyncExitStack,
+    settings: Settings,
+    metrics: Metrics,
+    on: Database | ReplicaPools,
+    known: Knowledge,
+    tight: Callable[[], bool],
+    replica: Replica | None = None,
+) -> Node:
+    patience = patient(settings, metrics, tight)
+    lanes = Lanes(on.read, on.canceller, known.statements, settings, metrics, known.features, known.plans, patience)
     stack.push_async_callback(lanes.close)
     matching = match_lanes(on.bulk, on.canceller, known.statements, settings, metrics, known.plans)
     stack.push_async_callback(matching.close)
     streams = Streams(on.bulk, on.canceller, settings.max_streams, metrics)
     stack.push_async_callback(streams.close)
-    errands = Errands(on.bulk, on.canceller, metrics)
-    stack.push_async_callback(errands.close)
-    return Readers(lanes, matching, streams, errands)
+    return Node(lanes, matching, streams, replica)
 
 
 def reading(settings: Settings, catalog: Catalog, run: Readers) -> Reading:
@@ -145,30 +212,38 @@ def reading(settings: Settings, catalog: Catalog, run: Readers) -> Reading:
     return Reading(
         questions,
         JoinReader(questions, settings.max_radius),
-        RequestReader(questions),
+        RequestReader(questions, settings.max_page_size),
         ArrivalReader(limits, systems),
         References(catalog, run.lanes, systems),
+        References(catalog, run.on_primary, systems),
     )
 
 
 def spatial_service(settings: Settings, known: Knowledge, read: Reading, run: Readers) -> Service:
     responses = ResponseWriter(settings.max_response_bytes)
-    exports, grids, matches = ExportReader(read.questions), GridReader(read.questions), MatchReader(read.questions)
+    exports, grids = ExportReader(read.questions), GridReader(read.questions)
+    matches = MatchReader(read.questions, settings.max_page_size)
     matched = MatchWriter(settings.max_response_bytes, status_of)
     catalog, statements, plans, lanes, streams = known.catalog, known.statements, known.plans, run.lanes, run.streams
     references = read.references
     return Service(
         SpatialServicer.SERVICE,
         (
-            SpatialServicer(references, catalog, lanes, read.requests, responses, known.source.refresh),
+            SpatialServicer(references, catalog, lanes, read.requests, responses, known.refresh),
             CountServicer(references, catalog, statements, lanes, read.requests, read.joins, responses, plans),
             StreamServicer(
-                references, catalog, statements, streams, exports, read.joins, settings.stream_connections, plans
+                references, catalog, statements, streams, exports, read.joins, _connections(settings), plans
             ),
             MatchServicer(references, run.matching, matches, matched, settings.match_connections),
             GridServicer(references, statements, streams, grids, plans),
         ),
     )
+
+
+def _connections(settings: Settings) -> int:
+    """Of a stream. Behind a pooler a second one might wait for a session as long as others have theirs, and the stream
+    for it."""
+    return settings.stream_connections if settings.pooler == "none" else 1
 
 
 async def feature_service(
@@ -188,7 +263,7 @@ async def feature_service(
     importer = Importer(on.bulk, settings, metrics)
     imports = ImportReader(known.catalog, read.arrivals)
     importing = ImportServicer(
-        read.references, known.catalog, run.lanes, on.canceller, importer, imports, settings.stall_timeout
+        read.certain_references, known.catalog, run.on_primary, on.canceller, importer, imports, settings.stall_timeout
     )
     stack.push_async_callback(importing.close)
     edits = EditReader(known.catalog, read.arrivals)
@@ -196,8 +271,8 @@ async def feature_service(
     return Service(
         FeatureServicer.SERVICE,
         (
-            FeatureServicer(read.references, edits, Edits(known.catalog, known.features), writer),
-            DeletionServicer(read.references, DeletionReader(read.questions), deletions, writer),
+            FeatureServicer(read.certain_references, edits, Edits(known.catalog, known.features), writer),
+            DeletionServicer(read.certain_references, DeletionReader(read.questions), deletions, writer),
             importing,
         ),
     )
@@ -208,10 +283,12 @@ def admin_service(settings: Settings, on: Database, known: Knowledge, read: Read
     return Service(
         AdminServicer.SERVICE,
         (
-            AdminServicer(read.references, known.catalog, known.statements, run.lanes, explains, known.plans),
+            AdminServicer(
+                read.certain_references, known.catalog, known.statements, run.on_primary, explains, known.plans
+            ),
             DiagnosisServicer(
                 known.catalog,
-                run.lanes,
+                run.on_primary,
                 run.errands,
                 occupancies(on.engines),
                 lambda: known.source.refusals,

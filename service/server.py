@@ -15,9 +15,13 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 
 from service import __version__, parts
 from service.catalog import Catalog, shipped_layers
+from service.doors import Doors
 from service.health import Readiness
+from service.interceptors.authentication import Authentication
+from service.interceptors.backlog import Backlog, servers
 from service.interceptors.call import Observer
 from service.interceptors.chain import Registrar
+from service.interceptors.limits import CallLimits
 from service.interceptors.logs import CallLog
 from service.interceptors.metrics import CallMetrics
 from service.interceptors.request_id import RequestIds
@@ -25,11 +29,17 @@ from service.interceptors.running import RunningCalls
 from service.interceptors.slow import Plan, SlowCalls
 from service.interceptors.tracing import Traces
 from service.interceptors.trails import Trails
-from service.observability.http import StatusServer
+from service.leaving import Leaving
+from service.limits.memory import MemoryGuard, Pressure
+from service.limits.used import memory_reader, trim
+from service.observability.http import Status, StatusServer
 from service.observability.metrics import Metrics
 from service.observability.tracing import Tracing, TracingUnavailable
 from service.reflected import ConfigurationError, LayerSource, read_wanted
 from service.reflection import add_reflection
+from service.security.entrance import Entrance
+from service.security.errors import SecurityProblem
+from service.servicers.admin import AdminServicer
 from service.settings import Settings
 
 # Calls still running so shortly before the end of the grace period are going to be cut off by it.
@@ -44,6 +54,10 @@ class Server:
     metrics_port: int
     catalog: Catalog
     metrics: Metrics
+    status: Status
+    refresh: Callable[[], None]
+    doors: Doors
+    leaving: Leaving
     _grpc: grpc.aio.Server
     _readiness: Readiness
     _running: RunningCalls
@@ -55,8 +69,10 @@ class Server:
 
     async def stop(self, grace: float) -> bool:
         await self._readiness.drain()
-        deadline = asyncio.get_running_loop().time() + grace - CUT_SECONDS
-        stopping = asyncio.create_task(self._grpc.stop(grace))
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + grace - CUT_SECONDS
+        await self.leaving.hurry(deadline)
+        stopping = asyncio.create_task(self._grpc.stop(max(0.0, deadline + CUT_SECONDS - clock())))
         finished = await self._running.finish(deadline)
         # What may run for ever, a watch of health for one, need not be waited for.
         await self._grpc.stop(None)
@@ -77,37 +93,51 @@ def listening_on(address: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
-    """A server over the database at `url`, on the running event loop; stopped at once on the way out, if not before."""
+async def running_server(
+    settings: Settings, url: str, tell_others: Callable[[], None] | None = None
+) -> AsyncIterator[Server]:
+    """A server over the database at `url`, on the running event loop; stopped at once on the way out, if not before.
+
+    One of several at the same port is given what tells the others to read the layers again; its metrics and status are
+    for whoever started it to show."""
     async with AsyncExitStack() as stack:
         metrics = _metrics()
+        entrance = await _entrance(stack, settings, metrics)
         wanted = read_wanted(settings.layers)
         models = shipped_layers() if wanted.models else ()
-        catalog = Catalog(models)
-        database = parts.database(stack, settings, url, metrics)
-        source = LayerSource(wanted, models, database.control, catalog)
+        catalog = Catalog(models, guarded=entrance.authenticator is not None)
+        database = await parts.database(stack, settings, url, metrics)
+        source = LayerSource(wanted, models, database.control, catalog, database.standing_in)
         await source.start(settings.layers_refresh)
         stack.push_async_callback(source.close)
-        known = parts.knowledge(settings, catalog, source)
-        run = parts.readers(stack, settings, metrics, database, known)
+        known = parts.knowledge(settings, catalog, source, tell_others)
+        memory = _memory(stack, settings)
+        run = parts.readers(stack, settings, metrics, database, known, lambda: memory.pressure > Pressure.NONE)
         read = parts.reading(settings, catalog, run)
         spatial = parts.spatial_service(settings, known, read, run)
         feature = await parts.feature_service(stack, settings, metrics, database, known, read, run)
-        admin = parts.admin_service(settings, database, known, read, run)
+        administration = (parts.admin_service(settings, database, known, read, run),) if settings.admin else ()
 
-        services = (spatial, feature, admin)
+        services = (spatial, feature, *administration)
         names = [service.descriptor.full_name for service in services]
         call_metrics, running = CallMetrics(metrics), RunningCalls(*names)
-        server = grpc.aio.server(options=_options(settings))
+        others = servers()
+        server = grpc.aio.server(options=_options(settings, shared=tell_others is not None))
         watching = _watching(stack, settings, names, parts.planner(known, run))
-        registrar = Registrar(server, _observers(call_metrics, watching, running), settings.stall_timeout)
+        entering = _entering(entrance, metrics)
+        limits = CallLimits(_limited(services), settings, metrics, memory, Backlog(others).calls)
+        observers = _observers(call_metrics, watching, entering, limits, running)
+        registrar = Registrar(server, observers, settings.stall_timeout)
         for service in services:
             registrar.add(service.descriptor, *service.servicers)
         health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health, registrar)
-        add_reflection(registrar, [*names, HEALTH])
+        if settings.reflection:
+            add_reflection(registrar, [*names, HEALTH])
         for method in registrar.methods:
             call_metrics.expect(method)
+            for each in entering:
+                each.expect(method)
 
         readiness = Readiness(
             health,
@@ -115,20 +145,29 @@ async def running_server(settings: Settings, url: str) -> AsyncIterator[Server]:
             database.control,
             settings.health_interval,
             "migrated" if wanted.models else "postgis",
-            lambda: source.problem,
+            lambda: source.problem or entrance.problem,
             writing=(feature.descriptor.full_name,),
             writable=lambda: any(layer.writable for layer in catalog),
+            silence=lambda: database.hearing.seconds,
+            leading=[service.descriptor.full_name for service in (feature, *administration)],
+            standing_in=database.standing_in,
+            renew=database.renewal.renew,
         )
+        metrics.ready.set_function(lambda: readiness.problem is None)
         await readiness.start()
         stack.push_async_callback(readiness.close)
-        port = _listen(server, settings)
+        port = _listen(server, settings, entrance)
         await server.start()
         stack.push_async_callback(server.stop, None)
+        besides = await _serve_health(stack, settings, health, shared=tell_others is not None)
         stack.push_async_callback(readiness.drain)
-        with listening_on(settings.metrics_listen):
-            pages = StatusServer(settings.metrics_listen, metrics.registry, _status(catalog, readiness))
-        status = stack.enter_context(pages)
-        yield Server(port, status.port, catalog, metrics, server, readiness, running)
+        status = _status(catalog, readiness)
+        metrics_port = 0 if tell_others else _show(stack, settings, metrics, status)
+        doors = Doors(port, *besides)
+        leaving = Leaving(doors, running, settings.max_connection_age)
+        yield Server(
+            port, metrics_port, catalog, metrics, status, source.refresh, doors, leaving, server, readiness, running
+        )
 
 
 def _watching(stack: AsyncExitStack, settings: Settings, services: Sequence[str], plan: Plan) -> tuple[Observer, ...]:
@@ -146,18 +185,73 @@ def _watching(stack: AsyncExitStack, settings: Settings, services: Sequence[str]
     return (Trails(), *watching) if watching else ()
 
 
+async def _entrance(stack: AsyncExitStack, settings: Settings, metrics: Metrics) -> Entrance:
+    """First of all: with settings that are not safe, nothing else is begun."""
+    try:
+        entrance = Entrance(settings, metrics)
+    except SecurityProblem as problem:
+        raise ConfigurationError(str(problem)) from None
+    stack.callback(entrance.close)
+    await entrance.start()
+    return entrance
+
+
+def _entering(entrance: Entrance, metrics: Metrics) -> tuple[Authentication, ...]:
+    return () if entrance.authenticator is None else (Authentication(entrance.authenticator, metrics),)
+
+
 def _observers(
-    call_metrics: CallMetrics, watching: tuple[Observer, ...], running: RunningCalls
+    call_metrics: CallMetrics,
+    watching: tuple[Observer, ...],
+    entering: tuple[Observer, ...],
+    limits: CallLimits,
+    running: RunningCalls,
 ) -> tuple[Observer, ...]:
     """Ids first, so that all that follows can name the call; what is running last, so that it counts only calls that
-    were let in; logs after metrics on the way out, so that a slow disk is not in the latency."""
-    return (RequestIds(), *watching, CallLog(), call_metrics, running)
+    were let in; logs after metrics on the way out, so that a slow disk is not in the latency. Who is refused at the
+    entrance is counted and logged, too."""
+    return (RequestIds(), *watching, CallLog(), call_metrics, *entering, limits, running)
 
 
-def _listen(server: grpc.aio.Server, settings: Settings) -> int:
+def _limited(services: Sequence[parts.Service]) -> list[str]:
+    """Who looks after the server is let in even where nobody else is."""
+    return [each.descriptor.full_name for each in services if each.descriptor != AdminServicer.SERVICE]
+
+
+def _memory(stack: AsyncExitStack, settings: Settings) -> MemoryGuard:
+    """Looks at the memory as long as the server runs, where there is a limit to it."""
+    guard = MemoryGuard(trim)
+    read = memory_reader(settings.memory_limit, settings.workers or 1)
+    if read is not None:
+        watching = asyncio.create_task(guard.watch(read), name="memory")
+        stack.callback(watching.cancel)
+    return guard
+
+
+def _listen(server: grpc.aio.Server, settings: Settings, entrance: Entrance) -> int:
     with listening_on(settings.listen):
-        port: int = server.add_insecure_port(settings.listen)
-        return port
+        return entrance.listen(server)
+
+
+async def _serve_health(
+    stack: AsyncExitStack, settings: Settings, health: health_aio.HealthServicer, *, shared: bool
+) -> list[int]:
+    """Once more, at an address of its own, for probes that can neither speak TLS nor show a certificate; its port."""
+    if settings.health_listen is None:
+        return []
+    server = grpc.aio.server(options=_options(settings, shared=shared))
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    with listening_on(settings.health_listen):
+        port: int = server.add_insecure_port(settings.health_listen)
+    await server.start()
+    stack.push_async_callback(server.stop, None)
+    return [port]
+
+
+def _show(stack: AsyncExitStack, settings: Settings, metrics: Metrics, status: Status) -> int:
+    with listening_on(settings.metrics_listen):
+        pages = StatusServer(settings.metrics_listen, metrics.registry, status)
+    return stack.enter_context(pages).port
 
 
 def _metrics() -> Metrics:
@@ -176,7 +270,7 @@ def _metrics() -> Metrics:
     return metrics
 
 
-def _status(catalog: Catalog, readiness: Readiness) -> Callable[[], dict[str, str]]:
+def _status(catalog: Catalog, readiness: Readiness) -> Status:
     def status() -> dict[str, str]:
         return {
             "version": __version__,
@@ -187,14 +281,21 @@ def _status(catalog: Catalog, readiness: Readiness) -> Callable[[], dict[str, st
     return status
 
 
-def _options(settings: Settings) -> list[tuple[str, int]]:
-    return [
+def _options(settings: Settings, *, shared: bool) -> list[tuple[str, int]]:
+    options = [
         ("grpc.max_receive_message_length", settings.max_request_bytes),
         ("grpc.max_send_message_length", -1),
-        # Two servers must not share a port by accident.
-        ("grpc.so_reuseport", 0),
+        # A token may have 12 KiB. Above the first number calls are refused by chance, above the second always.
+        ("grpc.max_metadata_size", 16 * 1024),
+        ("grpc.absolute_max_metadata_size", 32 * 1024),
+        # Two servers must not share a port by accident; workers share theirs, which their supervisor keeps for them.
+        ("grpc.so_reuseport", int(shared)),
         # A peer that vanished is noticed, and its calls cancelled, within half a minute.
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ]
+    if settings.max_connection_age:
+        # No grace: a connection that has reached its age takes no further calls, but ends with its last.
+        options.append(("grpc.max_connection_age_ms", round(settings.max_connection_age * 1000)))
+    return options

@@ -1,8 +1,9 @@
 """Every setting there is, checked and frozen before anything runs. Nothing else reads the environment."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -14,17 +15,71 @@ MIB = 1024 * KIB
 class Settings(BaseSettings):
     """Read from `SPATIAL_*` variables: `SPATIAL_DATABASE_URL` is `database_url`. `spatial config` prints them all."""
 
-    model_config = SettingsConfigDict(env_prefix="SPATIAL_", frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SPATIAL_",
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # some are secrets
+    )
 
     database_url: SecretStr | None = None
     """`postgresql://user:password@host:5432/database`; unset, `spatial serve --embedded` runs a private cluster."""
+    database_url_file: str | None = None
+    """A file with `database_url` in it, such as a mounted secret."""
+
+    replica_urls: SecretStr = SecretStr("")
+    """Streaming replicas that reads go to, each as `postgresql://user:password@host:5432/database`; a list."""
+    replica_max_lag_bytes: Count = 16 * MIB
+    """How far a replica may be behind the primary, in bytes of its log, before reads go elsewhere."""
+    replica_wait: Annotated[float, Field(ge=0)] = 0.1
+    """How long a read with a `freshness_token` waits for a replica before it goes to the primary."""
+    replica_interval: Seconds = 1.0
+    """How often the replicas and how far they have come are looked at."""
+    replica_urls_file: str | None = None
+    """A file with `replica_urls` in it."""
 
     listen: str = "127.0.0.1:50051"
     """Where gRPC is served; port 0 takes a free one."""
     metrics_listen: str = "127.0.0.1:9464"
     """Where /metrics and the status page are served, over HTTP."""
+    health_listen: str | None = None
+    """Where health alone is served as well, in the clear and to anybody: for probes that speak no TLS."""
     grace_seconds: Annotated[float, Field(ge=0)] = 20.0
     """How long running calls may go on after SIGTERM."""
+
+    workers: Count | None = None
+    """Processes that serve side by side; unset: one in a container, as many as there are cores elsewhere."""
+    max_connection_age: Annotated[float, Field(ge=0)] = 15.0
+    """Seconds after which callers connect anew, and so spread again; shorter than the grace by a tenth and a second, or
+    a stop may cut calls short. 0: never."""
+    expected_replicas: Count = 1
+    """Services like this one that share the database, for the warning that its connections do not suffice."""
+
+    tls_certificate: str | None = None
+    """PEM file of the server's certificate and those between it and its authority; read again when it changes."""
+    tls_key: str | None = None
+    """PEM file of the key of `tls_certificate`, without a password."""
+    tls_client_ca: str | None = None
+    """PEM file of the authorities of clients' certificates; set, nobody connects without one of theirs."""
+    tls_client_scopes: str = ""
+    """What any client certificate may do without a token, e.g. `spatial.read`; empty: only those in `tokens_file`."""
+    tokens_file: str | None = None
+    """YAML or TOML file of callers: their tokens or certificates, and what each may do; docs/security.md."""
+    jwks: str | None = None
+    """File or http(s) URL of the keys of whoever issues JSON Web Tokens."""
+    jwt_issuer: str | None = None
+    """The `iss` that tokens must have."""
+    jwt_audience: str | None = None
+    """The `aud` that tokens must have: this service, under the name that its issuer has for it; or several names."""
+    jwt_leeway: Annotated[float, Field(ge=0)] = 30.0
+    """Seconds by which the clocks of issuers may be off."""
+    insecure: bool = False
+    """Serve everybody, also beyond loopback. Where the network itself keeps others out."""
+    reflection: bool = True
+    """Whether the server describes its contract to tools such as grpcurl; to anybody who can connect."""
+    admin: bool = True
+    """Whether AdminService is served: plans, the doctor, maintenance."""
 
     layers: str = "models"
     """`models` (the tables that ship), tables (`public.roads`), patterns (`gis.*`), .yaml or .toml files; a list."""
@@ -93,6 +148,8 @@ class Settings(BaseSettings):
     """Whether PostgreSQL may compile statements; short ones are done before they are compiled."""
     application_name: str = "spatial-service"
     """How the service's sessions are called in pg_stat_activity."""
+    pooler: Literal["none", "transaction"] = "none"
+    """What is between this service and PostgreSQL: `transaction` for PgBouncer in that mode; docs/pgbouncer.md."""
 
     max_request_bytes: Count = 8 * MIB
     """The largest message accepted."""
@@ -104,6 +161,25 @@ class Settings(BaseSettings):
     """How deep geometry collections in a request may nest."""
     max_radius: Annotated[float, Field(gt=0)] = 20_100_000.0
     """The largest radius, in metres (or units of a planar CRS); half the Earth's girth is 20,004 km."""
+    max_page_size: Annotated[int, Field(ge=1, le=1000)] = 1000
+    """The most features of a page, and of one probe's matches; larger wishes are coerced to it."""
+
+    max_calls: Annotated[int, Field(ge=0)] = 0
+    """Calls at a time in each process, streams among them; more are refused with TOO_MANY_CALLS. 0: any number."""
+    max_calls_per_peer: Annotated[int, Field(ge=0)] = 0
+    """The same for each caller: a principal or, without authentication, an address. 0: any number."""
+    rate: Annotated[float, Field(ge=0)] = 0.0
+    """Calls a second of each caller in each process; more are refused with RATE_LIMITED. 0: any number."""
+    rate_burst: Count = 100
+    """Calls that a caller may make at once after a pause, beyond `rate`."""
+    adaptive_limit: bool = True
+    """Whether calls that would wait too long are refused with OVERLOADED at once; docs/limits.md."""
+    queue_target: Seconds = 0.1
+    """How long a quick call may wait behind others, beyond the statement that runs as it comes."""
+    heavy_queue_target: Seconds = 2.0
+    """How long a slow call or a change may wait for its turn."""
+    memory_limit: Annotated[int, Field(ge=0)] = 0
+    """Bytes for all processes; near it calls are refused with MEMORY_PRESSURE. 0: what the container may have."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lines below this level are not written."""
@@ -122,3 +198,23 @@ class Settings(BaseSettings):
 
     health_interval: Seconds = 1.0
     """How often readiness looks at the database."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secrets(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """What is called `…_file` beside a setting of that name has its value, unless that is given itself."""
+        for name in cls.model_fields:
+            secret = name.removesuffix("_file")
+            if secret != name and secret in cls.model_fields and given.get(name):
+                if given.get(secret):
+                    raise ValueError(f"of SPATIAL_{secret.upper()} and SPATIAL_{name.upper()} only one can be set")
+                given = {**given, secret: _contents(name, str(given[name]))}
+        return given
+
+
+def _contents(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", "it is no text")
+        raise ValueError(f"SPATIAL_{name.upper()}: {path} cannot be read: {why}") from None

@@ -5,7 +5,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from spatial_client._errors import Aborted, Cancelled, InternalError, ResourceExhausted, SpatialError, Unavailable
+from spatial_client._errors import (
+    Aborted,
+    Cancelled,
+    InternalError,
+    ResourceExhausted,
+    SpatialError,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +38,8 @@ class Retry:
 
 
 def is_shed(error: SpatialError) -> bool:
-    """Whether the service was too busy and says when it may not be."""
-    return isinstance(error, ResourceExhausted) and error.retry_after is not None
+    """Whether the service says when to come back: it was too busy, or does not know yet what a token is signed with."""
+    return isinstance(error, ResourceExhausted | Unauthenticated) and error.retry_after is not None
 
 
 def is_cut(error: SpatialError) -> bool:

@@ -11,6 +11,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatev
 from sqlalchemy import BigInteger, Column, MetaData, Table, func
 
 from service.catalog import Layer
+from service.db.occupancy import Wanted
 from service.doctor.examination import examine, examine_thoroughly
 from service.doctor.findings import Finding
 from service.doctor.tolerance import Tolerance
@@ -20,7 +21,7 @@ SCHEMA, TABLE, COLUMN, KEY = "awk.ward", '100% "so"', "Der Ort %s", "Nr. {0}"
 S, C, K = ('"' + name.replace('"', '""') + '"' for name in (SCHEMA, COLUMN, KEY))
 T = f"{S}." + '"' + TABLE.replace('"', '""') + '"'
 GIST, OTHER, PRIMARY = f'{S}."ix gist %"', f'{S}."ix other %"', f'{S}."pk %"'
-CONNECTIONS = 16
+CONNECTIONS = Wanted(1, 1, 16)
 
 
 @contextmanager

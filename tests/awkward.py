@@ -25,8 +25,8 @@ KEYED = (
 
 
 def make(url: str) -> None:
-    """In an empty database: PostGIS, and the tables."""
-    fetch(url, "CREATE EXTENSION postgis")
+    """In an empty database, with PostGIS or without."""
+    fetch(url, "CREATE EXTENSION IF NOT EXISTS postgis")
     fetch(url, SQL.read_text())
 
 

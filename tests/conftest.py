@@ -16,10 +16,13 @@ import pytest
 from service import demo, migrations
 from service.embedded import EmbeddedPostgres, throw_away
 from tests import awkward
+from tests import replication as replicating
 
 ROOT = Path(__file__).parents[1]
-TOOL_FOLDERS = (ROOT / ".local/bin", ROOT / ".local/npm/node_modules/.bin")
+TOOL_FOLDERS = (ROOT / ".local/bin", ROOT / ".local/npm/node_modules/.bin", Path("/usr/sbin"))
 NewDatabase = Callable[..., AbstractContextManager[str]]
+# The template of databases with the extension and nothing else: to create it takes half a second.
+POSTGIS = "with_postgis"
 _numbers = count(1)
 
 
@@ -41,7 +44,11 @@ def migrated_template(postgres: EmbeddedPostgres) -> str:
 
 @pytest.fixture(scope="session")
 def new_database(postgres: EmbeddedPostgres, migrated_template: str) -> NewDatabase:
-    """`with new_database() as url:` gives a migrated, empty database; `template="template1"` one without a schema."""
+    """`with new_database() as url:` gives a migrated, empty database; `template=POSTGIS` one without a schema, and
+    `template="template1"` one without PostGIS."""
+    _administrate(postgres, f"CREATE DATABASE {POSTGIS}")
+    with closing(psycopg2.connect(postgres.url_of(POSTGIS))) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("CREATE EXTENSION postgis")
 
     @contextmanager
     def make(template: str = migrated_template) -> Iterator[str]:
@@ -88,20 +95,28 @@ def demo_database(postgres: EmbeddedPostgres, new_database: NewDatabase, demo_te
 @pytest.fixture(scope="session")
 def awkward_database(new_database: NewDatabase) -> Iterator[str]:
     """Tables that this service did not make, for every test that only reads."""
-    with new_database(template="template1") as url:
+    with new_database(template=POSTGIS) as url:
         awkward.make(url)
         yield url
 
 
 @pytest.fixture(scope="session")
+def replication() -> Iterator[replicating.Replication]:
+    """A primary and two standbys, for databases of a module's own; whoever ends one of them starts it again."""
+    with replicating.replication(2) as replication:
+        yield replication
+
+
+@pytest.fixture(scope="session")
 def tool() -> Callable[[str], str]:
-    """The path of `grpcurl` or `buf`. Missing, it fails in CI, and elsewhere leaves the test out and says so."""
+    """The path of a program in `scripts/tools`. Missing, it fails in CI; elsewhere the test is left out and says so."""
 
     def find(name: str) -> str:
         path = os.pathsep.join([*map(str, TOOL_FOLDERS), os.environ["PATH"]])
         if found := shutil.which(name, path=path):
             return found
-        message = f"{name} is missing: `make tools` installs it where Go (grpcurl) and npm (buf) are"
+        made_of = "Go (grpcurl), npm (buf) and apt (Prometheus, PgBouncer)"
+        message = f"{name} is missing: `make tools` installs it where {made_of} are"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)

@@ -67,6 +67,12 @@ class Service:
         assert ours.poll(30), "the service does not start"
         ours.recv()
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        assert self._process.pid is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """At once, as a lost machine would end it."""
         assert self._process is not None

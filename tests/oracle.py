@@ -113,6 +113,14 @@ def surrounds(geometry: BaseGeometry, longitude: float, latitude: float) -> bool
     return round(turns) > 0
 
 
+def holds(geometry: BaseGeometry, longitude: float, latitude: float) -> bool:
+    """The same, sooner, of polygons that do not wrap around, with edges that bulge out of their box by less than 2
+    degrees."""
+    west, south, east, north = geometry.bounds
+    near = west - 2 <= longitude <= east + 2 and south - 2 <= latitude <= north + 2
+    return near and surrounds(geometry, longitude, latitude)
+
+
 def _turns(ring: BaseGeometry, longitude: float, latitude: float) -> float:
     """How often one who follows a ring, counterclockwise, turns around."""
     positions = shapely.get_coordinates(ring)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
+from urllib.request import urlopen
 
 from click.testing import CliRunner
 from grpc import Channel
@@ -46,15 +47,19 @@ def invoked(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str
 
 @dataclass
 class Serving:
-    """`spatial serve`, and the lines that it logged."""
+    """`spatial serve`, the lines that it logged, and the rest of what it wrote."""
 
     process: subprocess.Popen[str]
     lines: list[dict[str, Any]] = field(default_factory=list)
+    rest: list[str] = field(default_factory=list)
     _listening: Event = field(default_factory=Event)
 
     def read(self) -> None:
         assert self.process.stderr
         for line in self.process.stderr:
+            if not line.startswith("{"):
+                self.rest.append(line.rstrip())
+                continue
             self.lines.append(json.loads(line))
             if self.lines[-1]["message"] == "serving":
                 self._listening.set()
@@ -62,9 +67,22 @@ class Serving:
 
     @property
     def address(self) -> str:
-        assert self._listening.wait(30)
-        (line,) = [line for line in self.lines if line["message"] == "serving"]
-        return f"127.0.0.1:{line['port']}"
+        return f"127.0.0.1:{self._port('port')}"
+
+    def page(self, path: str = "/metrics") -> str:
+        """Of the HTTP side: what Prometheus would get."""
+        with urlopen(f"http://127.0.0.1:{self._port('metrics_port')}{path}", timeout=10) as response:
+            text: str = response.read().decode()
+            return text
+
+    def _port(self, name: str) -> int:
+        assert self._listening.wait(120)
+        (line,) = self.told("serving")
+        return int(line[name])
+
+    def told(self, message: str) -> list[dict[str, Any]]:
+        """The lines with this message."""
+        return [line for line in self.lines if line["message"] == message]
 
     def messages(self) -> list[str]:
         return [line["message"] for line in self.lines]

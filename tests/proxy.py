@@ -1,4 +1,4 @@
-"""A TCP proxy that can do what networks do: swallow, forget, refuse."""
+"""A TCP proxy that can do what networks do: swallow, hold back, forget, refuse, take their time."""
 
 import asyncio
 import socket
@@ -9,15 +9,18 @@ from threading import Thread
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
-Mode = Literal["relay", "swallow", "forget"]
+Mode = Literal["relay", "hold", "swallow", "forget"]
+HELD_SECONDS = 0.01
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing answers with a reset
 
 
 class Proxy:
     """Stands before the database at a URL; `url` is the one to use instead.
 
-    `mode` says what becomes of bytes: relayed; swallowed without a word, as by a network that is cut (new connections
-    are taken, and nothing is said on them); or answered by a reset, as by a firewall that forgot the connection.
+    `mode` says what becomes of bytes: relayed; held back, as by a network that is cut for a while (TCP sends again what
+    did not arrive); swallowed without a word, as by one that is cut for longer than anybody tries; or answered by a
+    reset, as by a firewall that forgot the connection. Where nothing passes, new connections are taken all the same.
+    `delay` is how many seconds bytes are under way, to either side.
     """
 
     def __init__(self, url: str) -> None:
@@ -30,6 +33,7 @@ class Proxy:
         self.port = self._socket.getsockname()[1]
         self.url = urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{self.port}"))
         self.mode: Mode = "relay"
+        self.delay = 0.0
         self.accepted = 0  # connections, so far
         self.cut_at: bytes | None = None  # once a client sends this, its connection ends
         self.cut_late = False  # whether the server still hears of it
@@ -41,6 +45,13 @@ class Proxy:
         """Until then connections are refused."""
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(5)
+
+    def lead_to(self, url: str) -> None:
+        """New connections go to the database at this URL."""
+        parts = urlsplit(url)
+        assert parts.hostname
+        assert parts.port
+        self._target = (parts.hostname, parts.port)
 
     def cut_all(self) -> None:
         """Ends the connections that there are, by a reset."""
@@ -71,8 +82,15 @@ class Proxy:
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: asyncio.StreamWriter
     ) -> None:
+        last = 0.0
         try:
             while data := await reader.read(65536):
+                while self.mode == "hold":  # noqa: ASYNC110 - another thread ends it
+                    await asyncio.sleep(HELD_SECONDS)
+                if self.delay or last > self._loop.time():
+                    last = max(last, self._loop.time() + self.delay)
+                    self._loop.call_at(last, _write, writer, data)
+                    continue
                 if self.mode == "forget":
                     _reset(client)
                 elif writer is not client and self.cut_at and self.cut_at in data:
@@ -80,6 +98,7 @@ class Proxy:
                 elif self.mode == "relay":
                     writer.write(data)
                     await writer.drain()
+            await asyncio.sleep(max(0.0, last - self._loop.time()))
         except OSError:
             _reset(client)
         finally:
@@ -102,6 +121,11 @@ class Proxy:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:
             await asyncio.wait(others, timeout=2)
+
+
+def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
+    if not writer.is_closing():
+        writer.write(data)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

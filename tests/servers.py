@@ -40,18 +40,20 @@ class Served:
         )
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
-    def scrape(self) -> str:
+    def scrape(self, query: str = "") -> str:
         """What Prometheus would get."""
-        with urlopen(f"http://127.0.0.1:{self.server.metrics_port}/metrics", timeout=5) as response:
+        with urlopen(f"http://127.0.0.1:{self.server.metrics_port}/metrics{query}", timeout=5) as response:
             text: str = response.read().decode()
             return text
 
     def metric(self, sample: str) -> float:
         """The value of one sample, as `name{label="value"}`; 0 where there is none yet."""
-        values = [
-            float(line.rpartition(" ")[2]) for line in self.scrape().splitlines() if line.startswith(f"{sample} ")
-        ]
-        return values[0] if values else 0.0
+        # All of them take thirty times as long; those that are read at the scrape have no name to ask for.
+        for query in (f"?name[]={sample.partition('{')[0]}", ""):
+            for line in self.scrape(query).splitlines():
+                if line.startswith(f"{sample} "):
+                    return float(line.rpartition(" ")[2])
+        return 0.0
 
 
 @contextmanager

@@ -242,10 +242,13 @@ class Bench:
         kind = request.DESCRIPTOR.name.removesuffix("Request").removeprefix("Stream").lower()
         export = getattr(self._exports, kind)(request)
         statement = self._statements[export.search.shape]
-        writer = batch_writer(statement, self._catalog[export.search.shape.layer], export.layout, export.bound_to)
-        arguments = statement.parameters(export.search.arguments)
-        reading = CopyReading(lambda cursor: cursor.mogrify(statement.copy, arguments), writer.batches)
-        return self.streams.read("Stream", export.layout, [reading])
+        layer, arguments = self._catalog[export.search.shape.layer], statement.parameters(export.search.arguments)
+
+        def readings(connections: int) -> list[CopyReading]:
+            writer = batch_writer(statement, layer, export.layout, export.bound_to)
+            return [CopyReading(lambda cursor: cursor.mogrify(statement.copy, arguments), writer.batches)]
+
+        return self.streams.read("Stream", export.layout, readings)
 
     async def batches(self, request: Any, most: int | None = None) -> list[feature_pb2.FeatureBatch]:
         """The batches of a stream, or the first of them; then the reader leaves."""

@@ -11,7 +11,7 @@ class Commands(click.Group):
     """Each command is imported when it is asked for: `spatial health` runs every few seconds, and needs little."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return ["serve", "migrate", "query", "explain", "export", "load", "doctor", "config", "health"]
+        return ["serve", "migrate", "query", "explain", "export", "load", "doctor", "config", "health", "token"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):

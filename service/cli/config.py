@@ -1,9 +1,9 @@
 import click
 from pydantic import SecretStr
-from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from service.cli.settings import load
+from service.db.address import addresses, masked
 from service.settings import Settings
 
 
@@ -25,7 +25,7 @@ def config(explain: bool) -> None:
 def _shown(value: object) -> str:
     if isinstance(value, SecretStr):
         try:
-            return make_url(value.get_secret_value()).render_as_string(hide_password=True)
+            return " ".join(map(masked, addresses(value.get_secret_value())))
         except ArgumentError:
             return "*** (not a URL)"
     return "" if value is None else str(value)

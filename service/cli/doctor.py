@@ -14,6 +14,8 @@ import psycopg2
 from google.protobuf.json_format import MessageToDict
 
 from service.catalog import Catalog, shipped_layers
+from service.cli.channels import channel
+from service.cli.credentials import Credentials, connecting
 from service.cli.settings import database_url, load
 from service.codec.diagnoses import diagnosis, layers_named
 from service.db.direct import direct_connection
@@ -27,6 +29,7 @@ from service.reflected.selection import Refusal
 from service.reflected.source import LayerSource
 from service.reflected.wanted import ConfigurationError, read_wanted
 from service.settings import Settings
+from service.workers.number import with_workers
 from spatial.v1 import admin_pb2, admin_pb2_grpc
 
 NOT_EXAMINED = 3
@@ -40,7 +43,15 @@ _EXIT_CODES = {Severity.ERROR: 2, Severity.WARNING: 1, Severity.INFO: 0}
 @click.option("--json", "as_json", is_flag=True, help="For programs: the fields of DiagnoseResponse.")
 @click.option("--target", help="Ask a running server, as HOST:PORT, rather than the database.")
 @click.option("--timeout", default=600.0, show_default=True, help="Seconds to wait for a server's answer.")
-def doctor(layers: Sequence[str], thorough: bool, as_json: bool, target: str | None, timeout: float) -> None:
+@connecting
+def doctor(
+    layers: Sequence[str],
+    thorough: bool,
+    as_json: bool,
+    target: str | None,
+    timeout: float,
+    credentials: Credentials,
+) -> None:
     """Find what is, or may soon be, wrong, and say how to mend it.
 
     The worst comes first, each with the statement that mends it, to be pasted into psql. Nothing is changed. It asks
@@ -60,7 +71,7 @@ def doctor(layers: Sequence[str], thorough: bool, as_json: bool, target: str | N
       3   nothing could be looked at
     """
     request = admin_pb2.DiagnoseRequest(layers=layers, thorough=thorough)
-    found = _asked(request, target, timeout) if target else _examined(request)
+    found = _asked(request, target, timeout, credentials) if target else _examined(request)
     if as_json:
         click.echo(json.dumps(_fields(found), ensure_ascii=False, indent=1))
     else:
@@ -69,10 +80,12 @@ def doctor(layers: Sequence[str], thorough: bool, as_json: bool, target: str | N
     sys.exit(_EXIT_CODES[max((Severity(finding.severity) for finding in found.findings), default=Severity.INFO)])
 
 
-def _asked(request: admin_pb2.DiagnoseRequest, target: str, timeout: float) -> admin_pb2.DiagnoseResponse:
-    with grpc.insecure_channel(target, [("grpc.max_receive_message_length", -1)]) as channel:
+def _asked(
+    request: admin_pb2.DiagnoseRequest, target: str, timeout: float, credentials: Credentials
+) -> admin_pb2.DiagnoseResponse:
+    with channel(target, credentials, [("grpc.max_receive_message_length", -1)]) as opened:
         try:
-            answer: admin_pb2.DiagnoseResponse = admin_pb2_grpc.AdminServiceStub(channel).Diagnose(
+            answer: admin_pb2.DiagnoseResponse = admin_pb2_grpc.AdminServiceStub(opened).Diagnose(
                 request, timeout=timeout
             )
             return answer
@@ -88,13 +101,15 @@ def _examined(request: admin_pb2.DiagnoseRequest) -> admin_pb2.DiagnoseResponse:
             catalog, refusals = _served(settings)
             layers = layers_named(catalog, request.layers)
             with connection.cursor() as cursor:
-                found = examine(cursor, layers, connections_wanted(settings))
+                found = examine(cursor, layers, connections_wanted(with_workers(settings)))
                 if not request.layers:
                     found = replace(found, findings=worst_first([*found.findings, *not_served(refusals)]))
-                if request.thorough:
-                    cursor.execute("SET statement_timeout = 0")
-                    findings = [*found.findings, *examine_thoroughly(cursor, layers)]
-                    found = replace(found, findings=worst_first(findings))
+        if request.thorough:
+            endless = {"statement_timeout": "0"}
+            opened = direct_connection(settings, database_url(settings), "doctor", endless)
+            with closing(opened) as connection, connection.cursor() as cursor:
+                findings = [*found.findings, *examine_thoroughly(cursor, layers)]
+            found = replace(found, findings=worst_first(findings))
         return diagnosis(found, [])
     except psycopg2.Error as error:
         _give_up(str(error).partition("\n")[0])

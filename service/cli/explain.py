@@ -7,6 +7,8 @@ from typing import Any
 import click
 import grpc
 
+from service.cli.channels import channel
+from service.cli.credentials import Credentials, connecting
 from service.cli.query import area, bounds, numbers, predicate, probe
 from spatial.v1 import admin_pb2, admin_pb2_grpc, geometry_pb2, query_pb2
 
@@ -32,6 +34,7 @@ def explain() -> None:
 
 def common(command: Callable[..., None]) -> Callable[..., None]:
     """The options that every explanation has."""
+    command = connecting(command)
     for option in (
         click.option("--analyze", is_flag=True, help="Run it, and show what was measured."),
         click.option("--json", "as_json", is_flag=True, help="The plan as JSON alone, for programs that draw it."),
@@ -167,14 +170,15 @@ def _run(
     as_json: bool,
     target: str,
     timeout: float,
+    credentials: Credentials,
     stream: bool = False,
 ) -> None:
     request = admin_pb2.ExplainRequest(query=query, analyze=analyze, stream=stream)
     if properties is not None:
         request.output.properties.extend(properties)
-    with grpc.insecure_channel(target) as channel:
+    with channel(target, credentials) as opened:
         try:
-            explained = admin_pb2_grpc.AdminServiceStub(channel).Explain(request, timeout=timeout)
+            explained = admin_pb2_grpc.AdminServiceStub(opened).Explain(request, timeout=timeout)
         except grpc.RpcError as error:
             raise click.ClickException(f"{error.code().name}: {error.details()}") from None
     if as_json:

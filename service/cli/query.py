@@ -10,6 +10,8 @@ import grpc
 from google.protobuf.json_format import MessageToDict
 from google.type.latlng_pb2 import LatLng
 
+from service.cli.channels import channel
+from service.cli.credentials import connecting
 from spatial.v1 import feature_pb2, geometry_pb2, query_pb2, query_pb2_grpc
 
 Stub = query_pb2_grpc.SpatialServiceStub
@@ -22,6 +24,7 @@ def query() -> None:
 
 def common(command: Callable[..., None]) -> Callable[..., None]:
     """The options that every query has."""
+    command = connecting(command)
     for option in (
         click.option("--format", "form", type=click.Choice(["table", "geojson"]), default="table", show_default=True),
         click.option(
@@ -191,9 +194,9 @@ def _output(options: dict[str, Any]) -> query_pb2.Output:
 
 
 def _run(options: dict[str, Any], ask: Callable[[Stub, float], Any]) -> None:
-    with grpc.insecure_channel(options["target"]) as channel:
+    with channel(options["target"], options["credentials"]) as opened:
         try:
-            features = ask(Stub(channel), options["timeout"]).features
+            features = ask(Stub(opened), options["timeout"]).features
         except grpc.RpcError as error:
             raise click.ClickException(f"{error.code().name}: {error.details()}") from None
     lines = _geojson(features) if options["form"] == "geojson" else _table(features, options["properties"])

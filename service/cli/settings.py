@@ -2,9 +2,9 @@
 
 import click
 from pydantic import ValidationError
-from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from service.db.address import addresses, parsed
 from service.settings import Settings
 
 
@@ -12,10 +12,13 @@ def load() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = [
-            f"  SPATIAL_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}" for problem in error.errors()
-        ]
+        problems = [f"  {_named(problem['loc'])}{problem['msg']}" for problem in error.errors()]
         raise click.ClickException("\n".join(["these settings cannot be used:", *problems])) from None
+
+
+def _named(location: tuple[int | str, ...]) -> str:
+    """Nothing where settings are wrong together."""
+    return f"SPATIAL_{'_'.join(map(str, location)).upper()}: " if location else ""
 
 
 def database_url(settings: Settings) -> str:
@@ -25,10 +28,14 @@ def database_url(settings: Settings) -> str:
             "or try `spatial serve --embedded .local --demo`"
         )
     url = settings.database_url.get_secret_value()
-    try:
-        make_url(url)
-    except ArgumentError:
-        raise click.ClickException(
-            "SPATIAL_DATABASE_URL is not of the form postgresql://user:password@host:5432/database"
-        ) from None
+    _check("SPATIAL_DATABASE_URL", url)
+    for replica in addresses(settings.replica_urls.get_secret_value()):
+        _check("SPATIAL_REPLICA_URLS", replica)
     return url
+
+
+def _check(name: str, url: str) -> None:
+    try:
+        parsed(url)
+    except ArgumentError:
+        raise click.ClickException(f"{name} is not of the form postgresql://user:password@host:5432/database") from None

@@ -36,11 +36,10 @@ def position_of(token: str) -> int:
     return int(position)
 
 
-def check_freshness(request: Message) -> None:
-    """Refuses a token that is none, in a request that may have one. Whatever is read on a primary is fresh enough."""
+def wanted_position(request: Message) -> int:
+    """What a request that may have a token wants to be read; 0 for what there is. A token that is none is refused."""
     token = getattr(request, FIELD, "")
-    if token:
-        position_of(token)
+    return position_of(token) if token else 0
 
 
 def _seal(version: int, position: int) -> bytes:

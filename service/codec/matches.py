@@ -19,7 +19,6 @@ from service.errors import InvalidArgument, Reason, ResourceExhausted, SpatialEr
 from spatial.v1 import query_pb2
 
 DEFAULT_LIMIT = 10
-MOST_FEATURES = 1000
 KEY_BYTES = 256
 SLICE_ROWS = 50  # that are made features of without a pause
 
@@ -91,8 +90,10 @@ def _cut(key: bytes) -> bytes:
 class MatchReader:
     """Reads the first message of a stream, and refuses that others speak of the question again."""
 
-    def __init__(self, questions: QuestionReader) -> None:
+    def __init__(self, questions: QuestionReader, most: int) -> None:
+        """`most` is how many features each probe may be answered with."""
         self._questions = questions
+        self._most = most
         self._inquiries: Mapping[str, Callable[[Any], Inquiry]] = {
             "radius": questions.radius_inquiry,
             "nearest": questions.nearest_inquiry,
@@ -105,7 +106,7 @@ class MatchReader:
         with at("query"):
             inquiry = self._inquiry(query)
         output = self._questions.output(inquiry.layer, request.output)
-        limit = fields.size(request.limit, DEFAULT_LIMIT, MOST_FEATURES, "limit")
+        limit = fields.size(request.limit, DEFAULT_LIMIT, self._most, "limit")
         # One more shows whether there are more.
         fetched = limit if inquiry.kind is Kind.NEAREST else limit + 1
         shared, constant = (

@@ -35,7 +35,7 @@ def read_reference(catalog: Catalog, reference: geometry_pb2.FeatureRef) -> tupl
     if not reference.layer:
         raise InvalidArgument(Reason.REQUIRED, "layer must be set", field="layer")
     with at("layer"):
-        layer = catalog[reference.layer]
+        layer = catalog.readable(reference.layer)
     with at("id"):
         return layer, layer.parse_key(reference.id)
 

@@ -26,7 +26,7 @@ from spatial.v1 import query_pb2
 
 DEFAULT_PAGE = 100
 DEFAULT_NEAREST = 10
-MOST_FEATURES = 1000
+MOST_IDS = 1000
 MOST_SHAPES = 4096
 HEAVY_ROWS = 250  # an answer of more may be slow to make
 
@@ -34,8 +34,10 @@ HEAVY_ROWS = 250  # an answer of more may be slow to make
 class RequestReader:
     """Reads the requests of SpatialService. `stored` is what the database has for a probe that is a feature."""
 
-    def __init__(self, questions: QuestionReader) -> None:
+    def __init__(self, questions: QuestionReader, most: int) -> None:
+        """`most` is how many features a page may have."""
         self._questions = questions
+        self._most = most
         self._shapes: dict[tuple[object, ...], Shape] = {}
 
     def layer(self, request: query_pb2.GetLayerRequest) -> Layer:
@@ -51,12 +53,12 @@ class RequestReader:
         layer = self._questions.layer(request.layer)
         if not request.ids:
             raise InvalidArgument(Reason.REQUIRED, "at least one id must be named", field="ids")
-        if len(request.ids) > MOST_FEATURES:
+        if len(request.ids) > MOST_IDS:
             raise InvalidArgument(
                 Reason.TOO_MANY_ELEMENTS,
-                f"at most {MOST_FEATURES} ids may be named, not {len(request.ids)}",
+                f"at most {MOST_IDS} ids may be named, not {len(request.ids)}",
                 field="ids",
-                metadata={"limit": str(MOST_FEATURES)},
+                metadata={"limit": str(MOST_IDS)},
             )
         keys = []
         for index, text in enumerate(request.ids):
@@ -80,7 +82,7 @@ class RequestReader:
         query = fields.required(request, "query")
         with at("query"):
             question = self._questions.nearest(query, stored)
-        limit = fields.size(request.limit, DEFAULT_NEAREST, MOST_FEATURES, "limit")
+        limit = fields.size(request.limit, DEFAULT_NEAREST, self._most, "limit")
         return self._search(question, request.output, limit)
 
     def count(self, request: query_pb2.CountFeaturesRequest, stored: Stored | None = None) -> Count:
@@ -104,7 +106,7 @@ class RequestReader:
 
     def first_page(self, question: Question, output: query_pb2.Output) -> Search:
         """A search for as much as a page has unless its size is said."""
-        return self._search(question, output, DEFAULT_PAGE + (question.kind is not Kind.NEAREST))
+        return self._search(question, output, min(DEFAULT_PAGE, self._most) + (question.kind is not Kind.NEAREST))
 
     def _page(
         self,
@@ -113,7 +115,7 @@ class RequestReader:
         distances: int = 0,
     ) -> Page:
         """A page, from the start or from where its token says; `distances` is how many stand in the token."""
-        most = fields.size(request.page_size, DEFAULT_PAGE, MOST_FEATURES, "page_size")
+        most = fields.size(request.page_size, DEFAULT_PAGE, self._most, "page_size")
         after: tuple[Argument, ...] = ()
         if request.page_token:
             keys = [self._questions.layer_of(question)]

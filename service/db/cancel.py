@@ -1,15 +1,26 @@
 """Ends a statement that nobody waits for any more, and never its neighbour's."""
 
 from threading import Lock
+from typing import NamedTuple
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 from sqlalchemy import Engine, text
+
+from service.db.pooler import PoolerConnection
 
 _CANCEL = text("SELECT pg_cancel_backend(:pid)")
 
 
 class Abandoned(Exception):
     """Nobody waits for this statement: it is not begun."""
+
+
+class Backend(NamedTuple):
+    """A process of PostgreSQL's, by its number and its server."""
+
+    pid: int
+    host: str
+    port: int
 
 
 class StatementGuard:
@@ -21,7 +32,7 @@ class StatementGuard:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._backend: int | None = None
+        self._backend: Backend | PoolerConnection | None = None
         self._cancelled = False
         self._sent = False
 
@@ -29,7 +40,8 @@ class StatementGuard:
         with self._lock:
             if self._cancelled:
                 raise Abandoned
-            self._backend = connection.info.backend_pid
+            pooled = connection if isinstance(connection, PoolerConnection) else None
+            self._backend = pooled or _backend(connection)
 
     def seal(self) -> None:
         """From here on nothing is cancelled, until the next `begin`; Abandoned where it has been already."""
@@ -55,10 +67,26 @@ class StatementGuard:
             if self._backend is None:
                 return False
             self._sent = True
-            with control.connect() as connection:
-                connection.execute(_CANCEL, {"pid": self._backend})
+            _interrupt(self._backend, control)
             return True
 
     @property
     def cancelled(self) -> bool:
         return self._cancelled
+
+
+def _backend(connection: Connection) -> Backend:
+    about = connection.info
+    return Backend(about.backend_pid, about.host, about.port)
+
+
+def _interrupt(backend: Backend | PoolerConnection, control: Engine) -> None:
+    if isinstance(backend, PoolerConnection):
+        backend.interrupt()
+        return
+    with control.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, Connection)
+        # After a failover this may lead to another server, where the number is somebody else's.
+        if _backend(driver)[1:] == backend[1:]:
+            connection.execute(_CANCEL, {"pid": backend.pid})

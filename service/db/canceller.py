@@ -4,6 +4,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
+import psycopg2
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -41,7 +42,7 @@ class Canceller:
         again = True
         try:
             again = guard.cancel(self._control)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, psycopg2.Error) as error:
             log.warning("a statement could not be cancelled yet", exc_info=error)
         if again:
             with suppress(RuntimeError):  # the event loop has gone

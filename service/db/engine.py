@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily
-from sqlalchemy import URL, Engine, QueuePool, create_engine, event, make_url
+from sqlalchemy import URL, Engine, QueuePool, create_engine, event
 
+from service.db.address import parsed
+from service.db.pooler import connecting
 from service.db.turnstile import Turnstile
 from service.observability.metrics import Metrics
 from service.settings import Settings
@@ -25,10 +28,15 @@ class Pool:
     turnstile: Turnstile  # with as many places as the engine's pool has connections
     timeout: float
 
+    @property
+    def kind(self) -> str:
+        """What it is for, on whichever server."""
+        return self.name.partition("@")[0]
+
 
 def database_url(url: str) -> URL:
     """The URL as given, with the driver that this service uses."""
-    return make_url(url).set(drivername="postgresql+psycopg2")
+    return parsed(url).set(drivername="postgresql+psycopg2")
 
 
 def session_settings(settings: Settings) -> dict[str, str]:
@@ -54,16 +62,21 @@ def _milliseconds(seconds: float) -> str:
     return f"{round(seconds * 1000)}ms"
 
 
-def read_pool(settings: Settings, url: str, metrics: Metrics) -> Pool:
-    """For reads that end soon."""
-    return _pool(settings, url, metrics, READ_POOL, settings.pool_size, session_settings(settings))
+def read_pool(settings: Settings, url: str, metrics: Metrics, replica: str = "") -> Pool:
+    """For reads that end soon; of a replica, if it has a name."""
+    name = _of(READ_POOL, replica)
+    return _pool(settings, url, metrics, name, settings.pool_size, session_settings(settings))
 
 
-def bulk_pool(settings: Settings, url: str, metrics: Metrics) -> Pool:
+def bulk_pool(settings: Settings, url: str, metrics: Metrics, replica: str = "") -> Pool:
     """For streams, which end when their readers have had everything: statement_timeout would count their pauses. Where
     a reader leaves, the connection is closed; PostgreSQL would not notice before it has more to send."""
     session = session_settings(settings) | {"statement_timeout": "0", "client_connection_check_interval": "250ms"}
-    return _pool(settings, url, metrics, BULK_POOL, settings.bulk_pool_size, session)
+    return _pool(settings, url, metrics, _of(BULK_POOL, replica), settings.bulk_pool_size, session)
+
+
+def _of(kind: str, replica: str) -> str:
+    return f"{kind}@{replica}" if replica else kind
 
 
 def _pool(settings: Settings, url: str, metrics: Metrics, name: str, size: int, session: Mapping[str, str]) -> Pool:
@@ -79,7 +92,7 @@ def _pool(settings: Settings, url: str, metrics: Metrics, name: str, size: int, 
         pool_use_lifo=True,  # a quiet pool keeps few connections busy, and the rest can be told to be old
         isolation_level="AUTOCOMMIT",
         pool_reset_on_return=None,
-        connect_args=_connect_args(settings, name, session),
+        connect_args=_connect_args(settings, name.partition("@")[0], session),
     )
     _count(engine, name, metrics)
     return Pool(name, engine, Turnstile(size), settings.pool_timeout)
@@ -102,17 +115,31 @@ def control_engine(settings: Settings, url: str) -> Engine:
     )
 
 
-def _connect_args(settings: Settings, name: str, session: Mapping[str, str]) -> dict[str, str | int]:
-    return {
+def _connect_args(settings: Settings, name: str, session: Mapping[str, str]) -> dict[str, Any]:
+    return told(settings, name, session) | {
         "connect_timeout": settings.connect_timeout,
-        "application_name": f"{settings.application_name}/{name}",
-        "options": " ".join(f"-c {setting}={value}" for setting, value in session.items()),
         # A peer that is gone without a word (a node lost, a firewall that forgot) is noticed: in half a minute where
         # nothing is under way, in ten seconds where something is.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,
+    }
+
+
+def told(settings: Settings, name: str, session: Mapping[str, str]) -> dict[str, Any]:
+    """What makes a session of psycopg2's have these settings, and this name."""
+    called = f"{settings.application_name}/{name}"
+    if settings.pooler == "none":
+        options = " ".join(f"-c {setting}={value}" for setting, value in session.items())
+        return {"application_name": called, "options": options}
+    # What a pooler keeps for its clients is the same for all of ours: else it would tell a session anew each time that
+    # another pool of ours has it.
+    local = {setting: value for setting, value in session.items() if setting != "client_encoding"}
+    return {
+        "application_name": settings.application_name,
+        "client_encoding": "UTF8",
+        "connection_factory": connecting({"application_name": called, **local}),
     }
 
 

@@ -30,12 +30,20 @@ def _busy() -> SpatialError:
     return Unavailable(Reason.DATABASE_UNAVAILABLE, "the data are locked for maintenance", retry_after=1.0)
 
 
+def _in_conflict() -> SpatialError:
+    return Unavailable(Reason.DATABASE_UNAVAILABLE, "the data were changed while they were read", retry_after=0.1)
+
+
 def _takes_no_changes() -> SpatialError:
     return Unavailable(Reason.DATABASE_UNAVAILABLE, "the database takes no changes at the moment", retry_after=1.0)
 
 
 def _exhausted() -> SpatialError:
     return ResourceExhausted(Reason.OVERLOADED, "the database is out of resources", retry_after=1.0)
+
+
+def _no_room() -> SpatialError:
+    return ResourceExhausted(Reason.OVERLOADED, "the database has no room left on its disk", retry_after=5.0)
 
 
 def _timed_out() -> SpatialError:
@@ -99,12 +107,15 @@ _MEANINGS: Mapping[str, Callable[[], SpatialError]] = {
     errorcodes.LOCK_NOT_AVAILABLE: _busy,
     errorcodes.NUMERIC_VALUE_OUT_OF_RANGE: _too_large,
     errorcodes.DEADLOCK_DETECTED: _busy,
+    # Of a replica, whose reads stand back behind what is replayed. Changes that collide are tried again before this.
+    errorcodes.SERIALIZATION_FAILURE: _in_conflict,
     errorcodes.READ_ONLY_SQL_TRANSACTION: _takes_no_changes,
     errorcodes.INSUFFICIENT_PRIVILEGE: _not_allowed,
     errorcodes.UNDEFINED_TABLE: changed,
     errorcodes.UNDEFINED_COLUMN: changed,
     errorcodes.INVALID_SCHEMA_NAME: changed,
     errorcodes.CLASS_CONNECTION_EXCEPTION: unavailable,
+    errorcodes.DISK_FULL: _no_room,
     errorcodes.CLASS_INSUFFICIENT_RESOURCES: _exhausted,
 }
 

@@ -19,6 +19,7 @@ from sqlalchemy import exc
 from service.db.cancel import Abandoned, StatementGuard
 from service.db.engine import Pool
 from service.db.errors import pool_exhausted, translated
+from service.errors import SpatialError
 from service.observability.metrics import Metrics
 
 # Long enough that calls in a row need no checkout (and its ping) each, short enough that nobody misses a connection.
@@ -139,7 +140,7 @@ class Lane:
         outcome.fatal = connection.closed != 0
         # What is cut short may still be sending: waiting for its end could take as long as all of it.
         sending = outcome.error is not None and connection.info.transaction_status == TRANSACTION_STATUS_ACTIVE
-        if outcome.fatal or sending or not clean:
+        if outcome.fatal or sending or not clean or _leads_to_standby(outcome.error):
             self._discard(outcome.error)
         if isinstance(outcome.error, psycopg2.Error):
             outcome.error = translated(outcome.error, connection_lost=outcome.fatal)
@@ -179,3 +180,9 @@ class Lane:
             self._pooled.close()
             self._pooled = None
             self.pool.turnstile.leave()
+
+
+def _leads_to_standby(error: Exception | None) -> bool:
+    """Whether a change came to a server that has ceased to be the primary: the next connection may lead to that."""
+    original = error.__cause__ if isinstance(error, SpatialError) else error
+    return isinstance(original, psycopg2.Error) and original.pgcode == errorcodes.READ_ONLY_SQL_TRANSACTION

@@ -8,6 +8,7 @@ further calls of that shape wait and then go together, as one statement. What ke
 - a shape runs `lanes_per_shape` statements at a time; one that runs long no longer counts, so that it does not hold up
   its like, but the last idle lane is kept for other shapes;
 - a batch that fails, or brings too many bytes, is run again call by call, so that the fault lands on its caller;
+- a call that would wait for more than the statements that run is refused (`patience.py`);
 - a call that is abandoned while it waits is dropped; a statement is cancelled when the last call it serves has gone.
 
 All bookkeeping is done on the event loop. The threads see what they are given, and may take what waits for the shape
@@ -33,6 +34,7 @@ from service.db.engine import BULK_POOL, Pool
 from service.db.errors import is_rejection, translated
 from service.db.guards import PlanGuards
 from service.db.lane import Job, Lane, Outcome
+from service.db.patience import Patience
 from service.db.queries import Statement, Statements
 from service.db.trails import ERRAND, note, note_search
 from service.domain import Search, Shape
@@ -58,6 +60,7 @@ class Traffic:
     running: int = 0
     long: int = 0  # statements that run beyond LONG_SECONDS, not counted in `running`
     rows: float = 1.0
+    seconds: float = 0.0  # that a statement takes on average
 
     @property
     def idle(self) -> bool:
@@ -66,6 +69,9 @@ class Traffic:
     def note_rows(self, rows_per_call: float) -> None:
         """A mean that forgets, so that batches grow or shrink with what their calls bring."""
         self.rows = max(1.0, self.rows + (rows_per_call - self.rows) / 8)
+
+    def note_seconds(self, seconds: float) -> None:
+        self.seconds += (seconds - self.seconds) / 4
 
 
 class Together(NamedTuple):
@@ -88,7 +94,9 @@ class Lanes:
         metrics: Metrics,
         reader: Callable[[Statement], Decoder] = attrgetter("decode"),
         plans: PlanGuards | None = None,
+        patience: Patience | None = None,
     ) -> None:
+        """Without `patience` calls wait for as long as it takes."""
         self._loop = asyncio.get_running_loop()
         self._statements = statements
         self._reader = reader
@@ -102,6 +110,7 @@ class Lanes:
         self._heavy_queue: deque[Call | Errand | Batch] = deque()
         self._depth = 0
         self._closed = False
+        self._patience = patience
         self._quick = self._start("lane", settings.lanes, BATCH_BYTES, self._follow, self._quick_finished)
         # More than an answer may have, so that the limit on it, which counts what is written, is what cuts it.
         budget = 2 * settings.max_response_bytes
@@ -133,7 +142,11 @@ class Lanes:
         self._admit()
         call = Call(search, self._loop.create_future(), perf_counter())
         try:
-            self._enqueue_heavy(call) if search.heavy else self._enqueue(call)
+            if search.heavy:
+                self._check_heavy(needs_memory=True)
+                self._enqueue_heavy(call)
+            else:
+                self._enqueue(call)
             return await call.future
         finally:
             self._leave()
@@ -164,6 +177,7 @@ class Lanes:
         self._admit()
         errand = Errand(work, self._loop.create_future())
         try:
+            self._check_heavy(needs_memory=False)
             self._enqueue_heavy(errand)
             result: T = await errand.future
             return result
@@ -203,10 +217,25 @@ class Lanes:
         if call.future.cancelled() and call.job is not None:
             self._abandon(call.job)
 
+    def _check_quick(self, traffic: Traffic) -> None:
+        """Refuses a call that would have to wait for too long, once the statements that run now have ended."""
+        patience = self._patience
+        if patience is None or (not traffic.waiting and (self._quick or traffic.running)):
+            return
+        seconds = max(traffic.seconds, LONG_SECONDS) if traffic.long else traffic.seconds
+        statements = len(traffic.waiting) // self._most(traffic) / self._settings.lanes_per_shape
+        shapes = 0 if traffic.running else len(self._queue) // self._settings.lanes
+        patience.check_quick(statements * seconds, shapes)
+
+    def _check_heavy(self, *, needs_memory: bool) -> None:
+        if self._patience is not None:
+            self._patience.check_heavy(len(self._heavy_queue) / self._settings.heavy_lanes, needs_memory=needs_memory)
+
     # Quick calls: shared statements.
 
     def _enqueue(self, call: Call) -> None:
         traffic = self._traffic.get(call.search.shape) or self._new_traffic(call.search.shape)
+        self._check_quick(traffic)
         traffic.waiting.append(call)
         self._queue[traffic] = None
         self._dispatch(traffic)
@@ -236,7 +265,7 @@ class Lanes:
 
     def _take(self, traffic: Traffic) -> Batch | None:
         """On the event loop or on a lane's thread: the calls at the front that are still awaited."""
-        most = min(self._settings.lane_batch, max(1, int(BATCH_ROWS / traffic.rows)))
+        most = self._most(traffic)
         taken: list[Call] = []
         with suppress(IndexError):  # nobody is left
             while len(taken) < most:
@@ -244,6 +273,10 @@ class Lanes:
                 if not call.future.done():
                     taken.append(call)
         return self._batch(traffic.shape, taken) if taken else None
+
+    def _most(self, traffic: Traffic) -> int:
+        """Calls that its next statement may answer."""
+        return min(self._settings.lane_batch, max(1, int(BATCH_ROWS / traffic.rows)))
 
     def _follow(self, batch: Batch, outcome: Outcome) -> Batch | None:
         """On the lane's thread, so that PostgreSQL need not wait until the event loop finds time: what its lane does
@@ -272,6 +305,9 @@ class Lanes:
             self._rest(lane, traffic, batch)
         rows = self._settle(batch, outcome)
         traffic.note_rows(rows / len(batch.calls))
+        traffic.note_seconds(outcome.seconds)
+        if self._patience is not None:
+            self._patience.quick.note(outcome.seconds)
 
     def _go_on(self, traffic: Traffic, batch: Batch, following: Batch) -> None:
         """The lane is at the next statement of the same shape already."""
@@ -311,12 +347,14 @@ class Lanes:
             return waiting
         batch = waiting if isinstance(waiting, Batch) else self._batch(waiting.search.shape, [waiting])
         self._note(batch)
-        if self._pool.name == BULK_POOL:
+        if self._pool.kind == BULK_POOL:
             batch.limit = self._loop.call_later(self._settings.statement_timeout, self._canceller.cancel, batch.guard)
         return batch
 
     def _heavy_finished(self, lane: Lane, job: Batch | Errand, outcome: Outcome, following: None) -> None:
         self._heavy.append(lane)
+        if self._patience is not None:
+            self._patience.heavy.note(outcome.seconds)
         if isinstance(job, Batch):
             self._settle(job, outcome)
             self._dispatch_heavy()

@@ -31,6 +31,30 @@ def _occupancy(name: str, engine: Engine) -> Occupancy:
     return Occupancy(name, max(pool.size(), in_use), in_use, pool.checkedin())
 
 
-def connections_wanted(settings: Settings) -> int:
-    """How many connections a process of the service may open."""
-    return settings.pool_size + settings.bulk_pool_size + settings.write_pool_size + CONTROL_CONNECTIONS
+class Wanted(NamedTuple):
+    """Connections that a service may open at the most."""
+
+    replicas: int
+    workers: int
+    each: int
+
+    @property
+    def total(self) -> int:
+        return self.replicas * self.workers * self.each
+
+    def __str__(self) -> str:
+        return f"{self.replicas} replicas x {self.workers} workers x {self.each} connections = {self.total}"
+
+
+def connections_wanted(settings: Settings) -> Wanted:
+    """Of PostgreSQL; a pooler's are its own affair."""
+    pools = settings.pool_size + settings.bulk_pool_size + settings.write_pool_size + CONTROL_CONNECTIONS
+    each = pools if settings.pooler == "none" else 0
+    return Wanted(settings.expected_replicas, settings.workers or 1, each)
+
+
+def connections_wanted_of_replica(settings: Settings) -> Wanted:
+    """Of each replica: what looks at one has a connection more, and changes none."""
+    pools = settings.pool_size + settings.bulk_pool_size + CONTROL_CONNECTIONS + 1
+    each = pools if settings.pooler == "none" else 0
+    return Wanted(settings.expected_replicas, settings.workers or 1, each)

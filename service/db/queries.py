@@ -93,7 +93,7 @@ class Statements:
     def _is_current(self, statement: Statement) -> bool:
         """Whether the layer is still what the statement was made for. One made for a revision is about that alone."""
         shape = statement.shape
-        return shape.revision == statement.layer.revision or self._catalog[shape.layer] is statement.layer
+        return shape.revision == statement.layer.revision or self._catalog.at(shape.layer, 0) is statement.layer
 
     def _made(self, shape: Shape) -> Statement:
         if shape.filter is None or not shape.filter.values:

@@ -46,6 +46,10 @@ class Reading(Protocol):
     def perform(self, cursor: Cursor, put: Put) -> None: ...
 
 
+# What a stream is to read, from its beginning; given is with how many connections it could.
+Readings = Callable[[int], Sequence[Reading]]
+
+
 @dataclass(slots=True, eq=False)
 class CopyReading:
     """The rows of one COPY, made batches a chunk at a time."""
@@ -129,16 +133,13 @@ class Streams:
             self._running -= 1
             in_flight.dec()
 
-    @property
-    def connections_free(self) -> int:
-        return self._pool.turnstile.free
-
-    async def read(self, method: str, layout: Layout, readings: Sequence[Reading]) -> AsyncGenerator[bytes]:
+    async def read(self, method: str, layout: Layout, readings: Readings) -> AsyncGenerator[bytes]:
         """The messages that the readings put, each on a connection of its own. Leaving the iterator ends them. Those
         behind the first help it: for want of a connection they stay away."""
+        read = readings(self._pool.turnstile.free)
         features = self._metrics.stream_features.labels(method, layout.name)
         sent = self._metrics.stream_bytes.labels(method)
-        relay: Relay[Batch] = Relay(len(readings), AHEAD_BYTES)
+        relay: Relay[Batch] = Relay(len(read), AHEAD_BYTES)
         noted = _noting(TRAIL.get(), method)
         ended = False
 
@@ -147,7 +148,7 @@ class Streams:
 
         lanes = [
             self._start(f"{method}-{number}", reading, put, relay, noted, helps=number > 0)
-            for number, reading in enumerate(readings)
+            for number, reading in enumerate(read)
         ]
         try:
             async for batch in relay.read():
@@ -162,7 +163,7 @@ class Streams:
         finally:
             relay.close()
             if not ended:
-                self._loop.call_later(CANCEL_SECONDS, self._cancel, readings, lanes)
+                self._loop.call_later(CANCEL_SECONDS, self._cancel, read, lanes)
 
     def _cancel(self, readings: Sequence[Reading], lanes: Sequence[Lane]) -> None:
         for reading, lane in zip(readings, lanes, strict=True):

@@ -8,6 +8,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatev
 from service import __version__, migrations
 from service.catalog import Layer
 from service.db.ledger import LACKING
+from service.db.occupancy import Wanted
 from service.doctor.checks import Check, Row, examined, rows
 from service.doctor.findings import Finding, Severity
 from service.doctor.tolerance import Tolerance
@@ -72,13 +73,14 @@ SELECT count(*) AS sessions, format('GRANT pg_read_all_stats TO %%I', current_us
 CONNECTIONS = Check(
     "too-few-connections",
     Severity.WARNING,
-    "one process of the service may open {wanted} connections, but {limited_by} allows {allowed}",
+    "the service may open {wanted} connections ({sum}), but {limited_by} allows {allowed}",
     """
 SELECT * FROM (
     SELECT 'max_connections (a change takes a restart)' AS limited_by,
-           current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int AS allowed,
-           format('ALTER SYSTEM SET max_connections = %%s',
-                  current_setting('superuser_reserved_connections')::int + %(wanted)s) AS statement
+           current_setting('max_connections')::int - reserved AS allowed,
+           format('ALTER SYSTEM SET max_connections = %%s', reserved + %(wanted)s) AS statement
+      FROM (SELECT current_setting('superuser_reserved_connections')::int
+                   + coalesce(current_setting('reserved_connections', true)::int, 0) AS reserved) AS kept
     UNION ALL
     SELECT 'the connection limit of role ' || rolname, rolconnlimit,
            format('ALTER ROLE %%I CONNECTION LIMIT %%s', rolname, %(wanted)s)
@@ -87,7 +89,7 @@ SELECT * FROM (
     SELECT 'the connection limit of database ' || datname, datconnlimit,
            format('ALTER DATABASE %%I CONNECTION LIMIT %%s', datname, %(wanted)s)
       FROM pg_database WHERE datname = current_database() AND datconnlimit >= 0
-) AS limits, (SELECT %(wanted)s AS wanted) AS wanted
+) AS limits, (SELECT %(wanted)s AS wanted, %(sum)s AS sum) AS wanted
  WHERE allowed < wanted
 """,
 )
@@ -188,6 +190,6 @@ def session_findings(cursor: Cursor, tolerance: Tolerance) -> Iterator[Finding]:
         yield from check.findings(cursor, given=given)
 
 
-def connection_findings(cursor: Cursor, wanted: int) -> Iterator[Finding]:
-    """Whether as many connections as a process of the service may want can be had."""
-    yield from CONNECTIONS.findings(cursor, given={"wanted": wanted})
+def connection_findings(cursor: Cursor, wanted: Wanted) -> Iterator[Finding]:
+    """Whether as many connections as the service may want can be had."""
+    yield from CONNECTIONS.findings(cursor, given={"wanted": wanted.total, "sum": str(wanted)})

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
 from service.catalog import Layer
+from service.db.occupancy import Wanted
 from service.doctor import database, systems
 from service.doctor.findings import Examination, Finding, Severity, Timing, worst_first
 from service.doctor.geometries import geometry_findings
@@ -18,8 +19,10 @@ from service.doctor.tolerance import Tolerance
 DEFAULT = Tolerance()
 
 
-def examine(cursor: Cursor, layers: Sequence[Layer], connections: int, tolerance: Tolerance = DEFAULT) -> Examination:
-    """What can be told in a moment. `connections` is how many a process of the service may want."""
+def examine(
+    cursor: Cursor, layers: Sequence[Layer], connections: Wanted, tolerance: Tolerance = DEFAULT
+) -> Examination:
+    """What can be told in a moment. `connections` is how many the service may want."""
     versions = database.versions(cursor)
     findings = list(database.version_findings(cursor, versions))
     revision, behind = database.migration(cursor, layers)

@@ -7,6 +7,7 @@ import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
 from service.catalog import Layer
+from service.db.pooler import PoolerCursor
 from service.doctor.checks import rows
 from service.doctor.findings import Finding
 from service.doctor.subject import subject
@@ -46,6 +47,10 @@ def steps(cursor: Cursor, layer: Layer, *, reindex: bool) -> list[str]:
 
 
 def perform(cursor: Cursor, step: str) -> None:
+    if isinstance(cursor, PoolerCursor):
+        _check_patience(cursor)
+        cursor.execute_alone(step)
+        return
     with _patience(cursor):
         cursor.execute(step)
 
@@ -54,6 +59,23 @@ def _unfit(finding: Finding) -> SpatialError:
     if finding.kind == "unreadable-table":
         return PermissionDenied(Reason.NOT_ALLOWED, finding.message)
     return NotFound(Reason.LAYER_NOT_FOUND, finding.message)
+
+
+# Of a session that was told nothing.
+_IMPATIENT = """
+SELECT name, format('ALTER ROLE %I SET %I = 0', current_user, name) AS statement FROM pg_settings
+ WHERE name IN ('lock_timeout', 'statement_timeout') AND setting <> '0' ORDER BY name LIMIT 1
+"""
+
+
+def _check_patience(cursor: PoolerCursor) -> None:
+    """No transaction may be around REINDEX CONCURRENTLY, so that behind a pooler nothing can be set for it."""
+    cursor.execute_alone(_IMPATIENT)
+    if found := cursor.fetchone():
+        raise PermissionDenied(
+            Reason.NOT_ALLOWED,
+            f"behind a pooler this runs with the role's own {found[0]}, which must not cut it short: {found[1]}",
+        )
 
 
 @contextmanager

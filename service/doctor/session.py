@@ -51,9 +51,10 @@ RECOMMENDED = {
     ),
 }
 _SHOWN = ("max_connections", "shared_buffers", "effective_cache_size", "maintenance_work_mem")
-# What is set in the startup packet ('client') is the service's own doing, and no role's default would change it.
+# What is set in the startup packet ('client'), or with the statement ('session'), is the service's own doing, and no
+# role's default would change it.
 _SETTINGS = """
-SELECT name, setting, current_setting(name) AS value, source = 'client' AS given,
+SELECT name, setting, current_setting(name) AS value, source IN ('client', 'session') AS given,
        format('ALTER ROLE %%I SET %%I = ', current_user, name) AS statement
   FROM pg_settings WHERE name = ANY (%(names)s)
 """

@@ -42,6 +42,8 @@ def code_of(call: Call, error: BaseException) -> StatusCode:
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
         remaining = call.context.time_remaining()
         return StatusCode.CANCELLED if remaining is None or remaining > 0 else StatusCode.DEADLINE_EXCEEDED
+    if isinstance(error, NotImplementedError):  # what others' servicers leave out of a contract
+        return StatusCode.UNIMPLEMENTED
     return StatusCode.INTERNAL
 
 
@@ -73,6 +75,8 @@ def status(code: StatusCode, error: SpatialError) -> status_pb2.Status:
 async def abort(call: Call) -> NoReturn:
     """Ends the call with the status of its error. What is not ours to say stays in the log."""
     error = call.error
+    if call.code is StatusCode.UNIMPLEMENTED:  # in gRPC's own words, which have no reason of ours
+        await call.context.abort(call.code, "Method not implemented!", ((HEADER, call.request_id),))
     if not isinstance(error, SpatialError):
         error = errors.InternalError(Reason.INTERNAL, "internal error")
     details = status(call.code, error).SerializeToString()

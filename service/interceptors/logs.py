@@ -6,6 +6,7 @@ from time import perf_counter
 
 from grpc import StatusCode
 
+from service.access import PRINCIPAL
 from service.errors import SpatialError
 from service.interceptors.call import Call
 
@@ -37,6 +38,8 @@ class CallLog:
             "sent": call.sent,
             "received": call.received,
         }
+        if (principal := PRINCIPAL.get()) is not None:
+            fields["principal"] = principal.name
         if isinstance(call.error, SpatialError):
             fields |= {"reason": str(call.error.reason), "error": call.error.message}
         log.log(level, "call", extra={"fields": fields}, exc_info=_worth_a_trace(call.error))
@@ -46,4 +49,4 @@ def _worth_a_trace(error: BaseException | None) -> BaseException | None:
     """The database's own words stand in the cause; what a caller got wrong needs no trace."""
     if isinstance(error, SpatialError):
         return error.__cause__
-    return None if isinstance(error, asyncio.CancelledError | GeneratorExit) else error
+    return None if isinstance(error, asyncio.CancelledError | GeneratorExit | NotImplementedError) else error

@@ -10,22 +10,24 @@ class RunningCalls:
 
     def __init__(self, *services: str) -> None:
         self._services = services
-        self._count = 0
+        self.begun = 0
+        self.count = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
     def started(self, call: Call) -> None:
         if call.method.service in self._services:
-            self._count += 1
+            self.begun += 1
+            self.count += 1
             self._idle.clear()
 
     def ended(self, call: Call) -> None:
         if call.method.service in self._services:
-            self._count -= 1
-            if not self._count:
+            self.count -= 1
+            if not self.count:
                 self._idle.set()
 
-    async def finish(self, deadline: float) -> bool:
+    async def finish(self, deadline: float | None) -> bool:
         """Waits for the running calls until `deadline`, by the event loop's clock; whether all ended by then."""
         try:
             async with asyncio.timeout_at(deadline):

@@ -166,13 +166,11 @@ def database(settings: Settings, url: str) -> Iterator[Database]:
         with pool.engine.connect() as connection:
             remembered = connection.scalar(select(func.to_regclass(imports.name)))
         if remembered is None:
-            from alembic.util import CommandError  # seldom needed
-
-            from service import migrations
+            from service import migrations  # Alembic, which is seldom needed
 
             try:
                 migrations.upgrade_ledger(url)
-            except CommandError as error:
+            except migrations.NoSession as error:
                 raise LoadError(str(error)) from None
         yield Database(settings, pool, metrics)
     except OperationalError as error:

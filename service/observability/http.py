@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 Status = Callable[[], dict[str, str]]
 
+HTML = "text/html; charset=utf-8"
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>spatial-service</title>
 <style>body{{font:16px/1.5 system-ui;margin:3rem auto;max-width:48rem}}th{{text-align:left;padding-right:2rem}}</style>
@@ -35,7 +36,7 @@ class StatusServer:
         app = _application(registry, status)
         self._server = make_server(host.strip("[]"), int(port), app, _Server, _QuietHandler)
         self.port = self._server.server_port
-        self._thread = Thread(target=self._server.serve_forever, name="status", daemon=True)
+        self._thread = Thread(target=self._server.serve_forever, args=(0.02,), name="status", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -58,8 +59,12 @@ def _application(registry: CollectorRegistry, status: Status) -> Callable[..., I
         if path != "/":
             start_response("404 Not Found", [("Content-Type", "text/plain")])
             return [b"not found\n"]
-        rows = "".join(f"<tr><th>{escape(name)}<td>{escape(value)}" for name, value in status().items())
-        start_response("200 OK", [("Content-Type", "text/html; charset=utf-8")])
-        return [_PAGE.format(rows=rows).encode()]
+        start_response("200 OK", [("Content-Type", HTML)])
+        return [page(status())]
 
     return application
+
+
+def page(status: dict[str, str]) -> bytes:
+    rows = "".join(f"<tr><th>{escape(name)}<td>{escape(value)}" for name, value in status.items())
+    return _PAGE.format(rows=rows).encode()

@@ -17,14 +17,27 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
 TRACE_ID: ContextVar[str | None] = ContextVar("trace_id", default=None)
 
 
-def configure(settings: Settings) -> None:
+def configure(settings: Settings, worker: int | None = None) -> None:
+    """One of several processes says in each line which it is."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if settings.log_format == "json" else ConsoleLines())
     if settings.log_rate:
         handler.addFilter(Sampling(settings.log_rate))
+    if worker is not None:
+        handler.addFilter(Numbered(worker))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for chatty in ("alembic", "_cygrpc"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+class Numbered(logging.Filter):
+    def __init__(self, worker: int) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.fields = {"worker": self._worker, **getattr(record, "fields", {})}
+        return True
 
 
 class Sampling(logging.Filter):

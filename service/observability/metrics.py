@@ -9,6 +9,17 @@ from prometheus_client.registry import Collector
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 CALLS = (1, 2, 4, 8, 16, 32, 64, 128)
 
+REJECTIONS = (
+    "overloaded",
+    "pool_exhausted",
+    "too_many_streams",
+    "plan_too_expensive",
+    "seq_scan_refused",
+    "too_many_calls",
+    "rate_limited",
+    "memory_pressure",
+)
+
 CALL = ("grpc_type", "grpc_service", "grpc_method")
 
 
@@ -23,6 +34,8 @@ class Metrics:
             return Histogram(name, text, labels, buckets=SECONDS, registry=registry)
 
         self.registry = registry
+        self._watched = _Watched()
+        registry.register(self._watched)
         self.started = counter("grpc_server_started", "Calls begun.", *CALL)
         self.handled = counter("grpc_server_handled", "Calls ended.", *CALL, "grpc_code")
         self.handling = seconds("grpc_server_handling_seconds", "How long calls took.", *CALL)
@@ -40,7 +53,7 @@ class Metrics:
         # Series that exist from the start, so that their rates begin at 0.
         for cause in ("abandoned", "statement_timeout"):
             self.cancelled.labels(cause)
-        for reason in ("overloaded", "pool_exhausted", "too_many_streams", "plan_too_expensive", "seq_scan_refused"):
+        for reason in REJECTIONS:
             self.rejected.labels(reason)
         self.batch_size = Histogram(
             "spatial_lane_batch_size", "Calls that shared a statement.", buckets=CALLS, registry=registry
@@ -59,16 +72,50 @@ class Metrics:
         self.imports_in_flight = Gauge("spatial_imports_in_flight", "Imports that are running.", registry=registry)
         self.streams_in_flight = Gauge("spatial_streams_in_flight", "Streams that are running.", registry=registry)
 
+        self.calls_in_flight = Gauge("spatial_calls_in_flight", "Calls that run, or wait to.", registry=registry)
+        self.concurrency_limit = Gauge(
+            "spatial_concurrency_limit", "About how many calls may be in flight; 0: any number.", registry=registry
+        )
+        self.memory_used = Gauge("spatial_memory_used_ratio", "Memory used, of what there is.", registry=registry)
+
+        self.connections_lacking = Gauge(
+            "spatial_connections_lacking", "Connections that PostgreSQL lacks for all pools.", registry=registry
+        )
+        self.ready = Gauge("spatial_ready", "Whether this server says that it can answer.", registry=registry)
+        self.replica_lag = Gauge(
+            "spatial_replica_lag_bytes", "How far a replica is behind the primary.", ["replica"], registry=registry
+        )
+        self.replica_up = Gauge("spatial_replica_up", "Whether reads go to a replica.", ["replica"], registry=registry)
+        self.reads = counter("spatial_reads", "Reads by the server that they went to.", "node")
+
+        self.authentications = counter("spatial_authentications", "Calls by how their credentials fared.", "outcome")
+        for outcome in (
+            "accepted",
+            "missing_credentials",
+            "invalid_credentials",
+            "expired_credentials",
+            "insufficient_scope",
+        ):
+            self.authentications.labels(outcome)
+        self.key_fetches = counter("spatial_jwks_fetches", "Fetches of the keys that tokens are checked by.", "outcome")
+
         self.build = Info("spatial_build", "What is running.", registry=registry)
 
     def watch(self, read: Callable[[], Iterable[GaugeMetricFamily]]) -> None:
         """Adds gauges that are read when somebody scrapes."""
-        self.registry.register(_Watched(read))
+        self._watched.reads.append(read)
 
 
 class _Watched(Collector):
-    def __init__(self, read: Callable[[], Iterable[GaugeMetricFamily]]) -> None:
-        self._read = read
+    """What several parts have under one name, each with labels of its own, is one family: a name is there once."""
+
+    def __init__(self) -> None:
+        self.reads: list[Callable[[], Iterable[GaugeMetricFamily]]] = []
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        return self._read()
+        families: dict[str, GaugeMetricFamily] = {}
+        for read in list(self.reads):
+            for family in read():
+                if families.setdefault(family.name, family) is not family:
+                    families[family.name].samples += family.samples
+        return families.values()

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from threading import Lock
 from typing import cast
@@ -11,6 +11,7 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from service.catalog import Catalog, Layer
 from service.db.errors import translated
@@ -28,12 +29,21 @@ RETRY_SECONDS = 1.0  # as long as the layers could not be read at all
 
 
 class LayerSource:
-    """`models` are the layers that are served besides. Reads on connections of `control`."""
+    """`models` are the layers that are served besides. Reads on connections of `control`; for want of one, and as long
+    as nothing was read yet, on those of whoever is `standing_in` for it."""
 
-    def __init__(self, wanted: Wanted, models: Sequence[Layer], control: Engine, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        wanted: Wanted,
+        models: Sequence[Layer],
+        control: Engine,
+        catalog: Catalog,
+        standing_in: Callable[[], Sequence[Engine]] = list,
+    ) -> None:
         self._wanted = wanted
         self._models = tuple(models)
         self._control = control
+        self._standing_in = standing_in
         self._catalog = catalog
         self._lock = Lock()
         self._known: dict[str, tuple[Candidate, Layer]] = {}
@@ -58,8 +68,7 @@ class LayerSource:
             return
         with self._lock:
             try:
-                with closing(self._control.raw_connection()) as connection:
-                    selection = self._select(cast("Cursor", connection.cursor()))
+                selection = self._selected()
             except Exception as error:
                 raise translated(error) from error
             self._serve(selection)
@@ -86,6 +95,17 @@ class LayerSource:
             await asyncio.to_thread(self.refresh)
         except SpatialError as error:
             log.warning("the layers could not be read: %s", error.message, exc_info=error)
+
+    def _selected(self) -> Selection:
+        *first, last = [self._control, *([] if self._read else self._standing_in())]
+        for control in first:
+            with suppress(OperationalError, psycopg2.OperationalError):
+                return self._selected_on(control)
+        return self._selected_on(last)
+
+    def _selected_on(self, control: Engine) -> Selection:
+        with closing(control.raw_connection()) as connection:
+            return self._select(cast("Cursor", connection.cursor()))
 
     def _select(self, cursor: Cursor) -> Selection:
         def sample(relation: Relation, column: ColumnFacts) -> set[int]:

@@ -1,15 +1,16 @@
 """SpatialService: counting."""
 
 from service.catalog import Catalog
-from service.codec.freshness import check_freshness
+from service.codec.freshness import wanted_position
 from service.codec.joins import JoinReader
 from service.codec.requests import RequestReader, estimated
 from service.codec.responses import ResponseWriter
 from service.db.describe import estimate
 from service.db.guards import PlanGuards
 from service.db.joins import count_pairs, estimate_pairs, join_statement
-from service.db.lanes import Lanes
 from service.db.queries import Statements
+from service.db.replication.freshness import WANTED_POSITION
+from service.db.replication.routed import Reads
 from service.interceptors.call import Context
 from service.servicers.references import References
 from spatial.v1.query_pb2 import CountFeaturesRequest, CountFeaturesResponse
@@ -21,7 +22,7 @@ class CountServicer:
         references: References,
         catalog: Catalog,
         statements: Statements,
-        lanes: Lanes,
+        lanes: Reads,
         requests: RequestReader,
         joins: JoinReader,
         responses: ResponseWriter,
@@ -49,7 +50,7 @@ class CountServicer:
         return self._responses.count(await self._lanes.answer(count.search))
 
     async def _pairs(self, request: CountFeaturesRequest) -> int:
-        check_freshness(request)
+        WANTED_POSITION.set(wanted_position(request))
         join = self._joins.counted(request)
         statement = join_statement(self._catalog, join.shape)
         if estimated(request):

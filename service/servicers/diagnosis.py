@@ -9,7 +9,7 @@ from service.catalog import Catalog
 from service.codec.diagnoses import analyzed_layer, diagnosis, layers_named
 from service.db.errands import Errands
 from service.db.lanes import Lanes
-from service.db.occupancy import Occupancy
+from service.db.occupancy import Occupancy, Wanted
 from service.doctor.examination import examine, examine_thoroughly
 from service.doctor.findings import worst_first
 from service.doctor.maintenance import perform, steps
@@ -30,10 +30,10 @@ class DiagnosisServicer:
         errands: Errands,
         pools: Callable[[], Sequence[Occupancy]],
         refusals: Callable[[], Sequence[Refusal]],
-        connections: int,
+        connections: Wanted,
     ) -> None:
         """`pools` are those of this process, `refusals` the tables that it does not serve, at the moment;
-        `connections` is how many it may open."""
+        `connections` is how many the service may open."""
         self._catalog = catalog
         self._lanes = lanes
         self._errands = errands

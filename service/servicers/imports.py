@@ -47,8 +47,8 @@ class ImportServicer:
         if first is None or not first.HasField("plan"):
             raise InvalidArgument(Reason.REQUIRED, "the first message must say what the import is about", field="plan")
         plan = self._plan(first)
-        feed = Feed(self._references, self._importer, self._reader, plan, self._stall_seconds)
-        with self._importer.admitted():
+        with self._importer.admitted():  # before the feed, which has a thread from the beginning
+            feed = Feed(self._references, self._importer, self._reader, plan, self._stall_seconds)
             self._feeds.add(feed)
             try:
                 outcome = await feed.run(self._catalog.at(plan.layer, plan.revision), first, requests)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from service.codec.geometry import Stored
 from service.codec.matches import Matching, MatchReader, MatchWriter, Probed, ResponseBuilder
 from service.db.batch import Answer
-from service.db.lanes import Lanes
+from service.db.replication.routed import Reads
 from service.domain import Search
 from service.errors import InternalError, SpatialError
 from service.interceptors.call import Context
@@ -36,7 +36,7 @@ class MatchServicer:
     """`lanes` are those of `db.lanes.match_lanes`; `statements` is how many of them one stream may keep busy."""
 
     def __init__(
-        self, references: References, lanes: Lanes, reader: MatchReader, writer: MatchWriter, statements: int
+        self, references: References, lanes: Reads, reader: MatchReader, writer: MatchWriter, statements: int
     ) -> None:
         self._references = references
         self._lanes = lanes
@@ -70,7 +70,7 @@ class _Stream:
     """One call: a task that reads, one that hands chunks to lanes, one for each chunk, and the caller's that writes."""
 
     def __init__(
-        self, references: References, lanes: Lanes, writer: MatchWriter, matching: Matching, statements: int
+        self, references: References, lanes: Reads, writer: MatchWriter, matching: Matching, statements: int
     ) -> None:
         self._references = references
         self._lanes = lanes

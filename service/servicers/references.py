@@ -8,13 +8,14 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from service.catalog import Catalog, Layer
-from service.codec.freshness import check_freshness
+from service.codec.freshness import wanted_position
 from service.codec.geometry import Stored
 from service.codec.references import geometries, not_found, read_reference, referenced, without_geometry
 from service.codec.requests import lookup
 from service.codec.systems import KnownSystems
 from service.db.describe import has_system
-from service.db.lanes import Lanes
+from service.db.replication.freshness import WANTED_POSITION
+from service.db.replication.routed import Reads
 from service.domain import Key, Output
 from service.errors import Reason, SpatialError
 from spatial.v1 import geometry_pb2
@@ -30,7 +31,7 @@ T = TypeVar("T")
 class References:
     """Looks up through `lanes`, so that a call's deadline and its end count here as everywhere."""
 
-    def __init__(self, catalog: Catalog, lanes: Lanes, systems: KnownSystems) -> None:
+    def __init__(self, catalog: Catalog, lanes: Reads, systems: KnownSystems) -> None:
         self._catalog = catalog
         self._lanes = lanes
         self._systems = systems
@@ -38,7 +39,7 @@ class References:
     async def read(self, reader: Callable[[R, Stored | None], T], request: R) -> T:
         """What `reader` makes of the request and of the feature that it asks about, if it asks about one: elsewhere, if
         checking the geometry would hold up the event loop."""
-        check_freshness(request)
+        WANTED_POSITION.set(wanted_position(request))
         stored = None
         if found := referenced(request):
             path, reference = found

@@ -7,7 +7,8 @@ from service.catalog import Catalog
 from service.codec.requests import RequestReader, bound_to
 from service.codec.responses import ResponseWriter, layer_message
 from service.db.describe import describe
-from service.db.lanes import Lanes
+from service.db.replication.freshness import FRESHEST, WANTED_POSITION
+from service.db.replication.routed import Reads
 from service.interceptors.call import Context
 from service.servicers.references import References
 from spatial.v1 import query_pb2
@@ -22,7 +23,7 @@ class SpatialServicer:
         self,
         references: References,
         catalog: Catalog,
-        lanes: Lanes,
+        lanes: Reads,
         requests: RequestReader,
         responses: ResponseWriter,
         refresh: Callable[[], None],
@@ -42,6 +43,7 @@ class SpatialServicer:
         self, request: query_pb2.RefreshLayersRequest, context: Context
     ) -> query_pb2.RefreshLayersResponse:
         await asyncio.to_thread(self._refresh)
+        WANTED_POSITION.set(FRESHEST)  # what was found there
         return query_pb2.RefreshLayersResponse(layers=await self._described())
 
     async def _described(self) -> list[query_pb2.Layer]:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from service.catalog import Catalog, Layer
+from service.catalog import Catalog
 from service.codec.arrow import ArrowWriter
 from service.codec.batches import BatchWriter, batch_writer
 from service.codec.exports import ExportReader
@@ -15,9 +15,10 @@ from service.codec.joins import JoinReader, JoinWriter
 from service.db.assembled import Assembled, AssembledReading, can_be_assembled
 from service.db.guards import PlanGuards
 from service.db.joins import join_statement
-from service.db.queries import Statements
+from service.db.queries import Statement, Statements
+from service.db.replication.routed import StreamReads
 from service.db.snapshot import Snapshot
-from service.db.stream import CopyReading, Reading, Streams
+from service.db.stream import CopyReading, Reading
 from service.domain import Export, Layout
 from service.interceptors.call import Context
 from service.servicers.references import References
@@ -34,7 +35,7 @@ class StreamServicer:
         references: References,
         catalog: Catalog,
         statements: Statements,
-        streams: Streams,
+        streams: StreamReads,
         exports: ExportReader,
         joins: JoinReader,
         connections: int,
@@ -63,9 +64,12 @@ class StreamServicer:
         with self._streams.admitted():
             join = await self._references.read(self._joins.join, request)
             statement = join_statement(self._catalog, join.shape)
-            writer = JoinWriter(statement, join.bound_to)
-            reading = CopyReading(lambda cursor: statement.bound(cursor, join.arguments), writer.batches)
-            readings = self._plans.around_join([reading], statement, join.arguments)
+
+            def readings(connections: int) -> Sequence[Reading]:
+                writer = JoinWriter(statement, join.bound_to)
+                reading = CopyReading(lambda cursor: statement.bound(cursor, join.arguments), writer.batches)
+                return self._plans.around_join([reading], statement, join.arguments)
+
             async with aclosing(self._streams.read("StreamJoin", Layout.ROWS, readings)) as messages:
                 async for message in messages:
                     yield message
@@ -75,32 +79,36 @@ class StreamServicer:
     ) -> AsyncGenerator[bytes]:
         with self._streams.admitted():
             export = await self._references.read(reader, request)
-            shape = export.search.shape
-            layer = self._statements[shape].layer
-            writer = batch_writer(self._statements[shape], layer, export.layout, export.bound_to)
+            statement = self._statements[export.search.shape]
             found = False
-            readings = self._plans.around_search(
-                self._readings(export, layer, writer), self._statements[shape], export.search.arguments
-            )
+
+            def readings(connections: int) -> Sequence[Reading]:
+                read = self._readings(export, statement, min(self._connections, connections))
+                return self._plans.around_search(read, statement, export.search.arguments)
+
             async with aclosing(self._streams.read(method, export.layout, readings)) as messages:
                 async for message in messages:
                     yield message
                     found = True
             # Who reads Arrow wants columns also where they are empty.
-            if isinstance(writer, ArrowWriter) and not (found or shape.resumed):
+            writer = _writer(export, statement)
+            if isinstance(writer, ArrowWriter) and not (found or export.search.shape.resumed):
                 yield writer.nothing()
 
-    def _readings(self, export: Export, layer: Layer, writer: BatchWriter) -> Sequence[Reading]:
-        shape = export.search.shape
-        statement = self._statements[shape]
+    def _readings(self, export: Export, statement: Statement, connections: int) -> Sequence[Reading]:
+        writer = _writer(export, statement)
         arguments = statement.parameters(export.search.arguments)
 
         def rows() -> CopyReading:
             return CopyReading(lambda cursor: cursor.mogrify(statement.copy, arguments), writer.batches)
 
-        if isinstance(writer, ArrowWriter) and can_be_assembled(shape):
-            assembled = Assembled(statement, layer)
-            count = min(self._connections, self._streams.connections_free)
-            snapshot = Snapshot(count) if count > 1 else None
-            return [AssembledReading(assembled, writer.of_columns, rows(), snapshot) for _ in range(max(1, count))]
+        if isinstance(writer, ArrowWriter) and can_be_assembled(export.search.shape):
+            assembled = Assembled(statement, statement.layer)
+            snapshot = Snapshot(connections) if connections > 1 else None
+            count = max(1, connections)
+            return [AssembledReading(assembled, writer.of_columns, rows(), snapshot) for _ in range(count)]
         return [rows()]
+
+
+def _writer(export: Export, statement: Statement) -> BatchWriter:
+    return batch_writer(statement, statement.layer, export.layout, export.bound_to)

@@ -47,7 +47,7 @@ def test_each_command_teaches_its_use(command: tuple[str, ...], option: str) -> 
     assert max(map(len, shown.stdout.splitlines())) <= 100
 
 
-@pytest.mark.parametrize("command", [(), ("serve",), ("explain", "join")], ids=" ".join)
+@pytest.mark.parametrize("command", [(), ("explain", "join")], ids=" ".join)
 def test_a_process_teaches_it_too(command: tuple[str, ...]) -> None:
     shown = spatial(*command, "--help")
     assert (shown.returncode, shown.stderr) == (0, "")
@@ -56,11 +56,11 @@ def test_a_process_teaches_it_too(command: tuple[str, ...]) -> None:
 
 
 def test_the_version_is_the_distributions() -> None:
-    assert re.fullmatch(r"spatial, version \d+\.\d+\.\d+\n", spatial("--version").stdout)
+    assert re.fullmatch(r"spatial, version \d+\.\d+\.\d+\n", invoked("--version").stdout)
 
 
 def test_a_command_that_does_not_exist_is_a_usage_error() -> None:
-    shown = spatial("fly")
+    shown = invoked("fly")
     assert shown.returncode == 2
     assert "No such command 'fly'" in shown.stderr
 
@@ -74,7 +74,7 @@ def test_config_lists_every_setting_and_marks_what_the_environment_set() -> None
 
 
 def test_config_explains_each_setting() -> None:
-    lines = spatial("config", "--explain").stdout.splitlines()
+    lines = invoked("config", "--explain").stdout.splitlines()
     assert len(lines) == 2 * len(Settings.model_fields)
     assert all(len(explanation.strip()) > 20 for explanation in lines[1::2])
 
@@ -96,8 +96,8 @@ def test_migrate_brings_an_empty_database_to_the_newest_schema_and_then_has_noth
     new_database: NewDatabase,
 ) -> None:
     with new_database(template="template1") as url:
-        for _ in range(2):
-            shown = spatial("migrate", database_url=url)
+        for run in (spatial, invoked):
+            shown = run("migrate", database_url=url)
             assert (shown.returncode, shown.stdout) == (0, f"The schema is at {migrations.head_revision()}.\n")
         with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT version_num FROM alembic_version")
@@ -107,7 +107,7 @@ def test_migrate_brings_an_empty_database_to_the_newest_schema_and_then_has_noth
 def test_migrate_makes_the_ledger_alone_beside_tables_of_others(new_database: NewDatabase) -> None:
     with new_database(template="template1") as url:
         for _ in range(2):
-            shown = spatial("migrate", "--ledger", database_url=url)
+            shown = invoked("migrate", "--ledger", database_url=url)
             assert (shown.returncode, shown.stdout) == (0, "The ledger is there.\n")
         with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'")
@@ -118,14 +118,14 @@ def test_migrate_says_in_a_line_why_the_ledger_cannot_be_made(new_database: NewD
     with new_database(template="template1") as url:
         with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
             cursor.execute("CREATE VIEW spatial_requests AS SELECT 1 AS id")
-        shown = spatial("migrate", "--ledger", database_url=url)
+        shown = invoked("migrate", "--ledger", database_url=url)
     assert shown.returncode == 1
     assert "spatial_requests" in shown.stderr
     assert "Traceback" not in shown.stderr
 
 
 def test_the_ledger_is_no_revision_to_migrate_to(filled: str) -> None:
-    shown = spatial("migrate", "--ledger", "--to", "0001", database_url=filled)
+    shown = invoked("migrate", "--ledger", "--to", "0001", database_url=filled)
     assert shown.returncode == 2
     assert "--to" in shown.stderr
 
@@ -227,7 +227,7 @@ def test_a_query_that_is_wrong_is_told_why(
 
 def test_a_query_to_nobody_is_told_so(filled: str) -> None:
     with proxied(filled, listening=False) as nobody:
-        shown = spatial("query", "nearest", "facilities", *AT, "--target", f"127.0.0.1:{nobody.port}")
+        shown = invoked("query", "nearest", "facilities", *AT, "--target", f"127.0.0.1:{nobody.port}")
     assert shown.returncode == 1
     assert "UNAVAILABLE" in shown.stderr
 
@@ -239,8 +239,8 @@ def unmigrated(new_database: NewDatabase) -> Iterator[Served]:
 
 
 def test_health_of_a_server_that_is_ready_is_0(demo_server: Served) -> None:
-    for service in ("", "spatial.v1.SpatialService", "liveness"):
-        shown = spatial("health", "--address", demo_server.address, "--service", service)
+    for run, service in ((spatial, ""), (invoked, "spatial.v1.SpatialService"), (invoked, "liveness")):
+        shown = run("health", "--address", demo_server.address, "--service", service)
         assert (shown.returncode, shown.stdout) == (0, "SERVING\n")
 
 

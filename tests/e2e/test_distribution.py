@@ -7,8 +7,9 @@ import venv
 import zipfile
 from collections.abc import Iterable
 from email.parser import Parser
-from importlib.metadata import requires
+from importlib.metadata import distribution, requires, version
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from packaging.requirements import Requirement
@@ -44,6 +45,10 @@ with SpatialClient(sys.argv[1]) as client:
 
 
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+INSTALLED = """
+from importlib.metadata import distributions
+print("\\n".join({each.name for each in distributions()}))
+"""
 
 
 class Environment:
@@ -52,6 +57,7 @@ class Environment:
     def __init__(self, folder: Path) -> None:
         venv.create(folder)
         self.programs = folder / "bin"
+        (self.packages,) = folder.glob("lib/python*/site-packages")
 
     def run(self, program: str, *words: str | Path) -> str:
         """What the program printed; a failure of it is the test's, with all that it said."""
@@ -61,10 +67,19 @@ class Environment:
         return self._output(*PIP, "--python", self.programs / "python", *words)
 
     def install(self, *words: str | Path) -> None:
-        self.pip("install", "--quiet", "--no-compile", *words)
+        self.pip("install", "--quiet", "--no-index", *words)
+
+    def link(self, names: Iterable[str]) -> None:
+        """These distributions of ours, which are what the lock says: as if pip had got and unpacked them again."""
+        for name in names:
+            for file in distribution(name).files or ():
+                if ".." not in file.parts:  # programs
+                    path = self.packages / file
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.symlink_to(file.locate())
 
     def installed(self) -> set[str]:
-        return {_canonical(line.partition("==")[0]) for line in self.pip("list", "--format=freeze").splitlines()}
+        return {_canonical(name) for name in self.run("python", "-I", "-c", INSTALLED).splitlines()}
 
     def _output(self, *command: str | Path) -> str:
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.programs)
@@ -75,20 +90,17 @@ class Environment:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    building = ("wheel", "--quiet", "--no-build-isolation", "--no-deps", "--no-index", "-w", folder, ROOT)
-    subprocess.run([*PIP, *building], check=True)
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], check=True, cwd=ROOT)
     (built,) = folder.glob("spatial_service-*.whl")
     return built
 
 
 @pytest.fixture(scope="module")
 def client(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """What `pip install spatial-service` gives: the wheel and what it says it needs, in the versions of the lock."""
-    folder = tmp_path_factory.mktemp("client")
-    (folder / "requirements.txt").write_text(_pins(_closure(_needs(wheel))))
-    environment = Environment(folder / "venv")
-    environment.install("--require-hashes", "--no-deps", "-r", folder / "requirements.txt")
-    environment.install("--no-deps", "--no-index", wheel)
+    """What `pip install spatial-service` gives: the wheel and what it says it needs, and nothing else."""
+    environment = Environment(tmp_path_factory.mktemp("client") / "venv")
+    environment.link(_closure(_needs(wheel)))
+    environment.install("--no-deps", wheel)
     return environment
 
 
@@ -96,10 +108,29 @@ def client(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment
 def server(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """What the container image installs: the server's lock, and then the wheel."""
     environment = Environment(tmp_path_factory.mktemp("server") / "venv")
-    environment.install("--require-hashes", "--no-deps", "-r", ROOT / "requirements.lock")
+    environment.link(entry.name for entry in _locked("requirements.lock"))
     # Without --no-deps: nothing that [server] asks for may be missing from the lock.
-    environment.install("--no-index", f"spatial-service[server] @ {wheel.as_uri()}")
+    environment.install(f"spatial-service[server] @ {wheel.as_uri()}")
     return environment
+
+
+class Entry(NamedTuple):
+    """What a lock says of a distribution."""
+
+    name: str
+    version: str
+    hashes: frozenset[str]
+
+
+def _locked(name: str) -> set[Entry]:
+    """What a lock has for this Python."""
+    entries = re.findall(r"^([a-z0-9][^\\\n]*)((?: *\\\n +--hash=\S+)+)", (ROOT / name).read_text(), flags=re.MULTILINE)
+    read = [(Requirement(text), frozenset(re.findall(r"--hash=(\S+)", hashes))) for text, hashes in entries]
+    return {
+        Entry(_canonical(requirement.name), str(requirement.specifier), hashes)
+        for requirement, hashes in read
+        if _applies(requirement)
+    }
 
 
 def _needs(wheel: Path) -> set[str]:
@@ -126,16 +157,21 @@ def _closure(names: set[str]) -> set[str]:
     return closure
 
 
-def _pins(names: set[str]) -> str:
-    """The entries of the lock for these names, hashes and all."""
-    entries = re.split(r"^(?=[a-z0-9])", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)
-    chosen = [entry for entry in entries if entry and _canonical(re.split(r"==", entry)[0]) in names]
-    assert len(chosen) >= len(names), "the lock lacks something that the client needs"
-    return "".join(chosen)
-
-
 def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def test_the_server_s_lock_is_part_of_the_one_that_is_installed_here() -> None:
+    """So what is linked below is what pip gets by that lock, to the hash."""
+    server = _locked("requirements.lock")
+    assert server
+    assert server <= _locked("requirements-dev.lock")
+    for entry in server:
+        assert entry.version == f"=={version(entry.name)}"
+
+
+def test_the_server_s_lock_has_what_a_client_needs(wheel: Path) -> None:
+    assert _closure(_needs(wheel)) <= {entry.name for entry in _locked("requirements.lock")}
 
 
 def test_a_client_installs_nothing_but_grpc_and_protobuf(client: Environment) -> None:

@@ -86,10 +86,12 @@ def at_work(folder: Path) -> Callable[[], object]:
 
 
 @cache
-def answered(server: Served, layer: str, properties: tuple[str, ...]) -> list[Row]:
-    """A layer, as messages say it."""
+def answered(server: Served, layer: str, properties: tuple[str, ...], bbox: tuple[int, ...]) -> list[Row]:
+    """A layer, or what of it meets a box, as messages say it."""
+    sides = zip(("west", "south", "east", "north"), bbox, strict=False)
+    box = geometry_pb2.BoundingBox(**dict(sides)) if bbox else None
     request = query_pb2.StreamFeaturesRequest(
-        query=query_pb2.LayerQuery(layer=layer), output=query_pb2.Output(properties=properties)
+        query=query_pb2.LayerQuery(layer=layer, bbox=box), output=query_pb2.Output(properties=properties)
     )
     features = [feature for batch in server.stub.StreamFeatures(request, timeout=60) for feature in batch.rows.features]
     return by_id(
@@ -136,21 +138,27 @@ def _moment(text: str) -> datetime:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize(
-    ("layer", "properties"),
+    ("layer", "properties", "bbox"),
     [
-        ("facilities", ()),
-        ("zones", ()),
-        ("parcels", ("district_name", "area_square_meters", "vertex_count")),
-        ("zone_centroids", ("name",)),
+        ("facilities", (), (-20, 30, 10, 60)),
+        ("zones", (), ()),
+        ("parcels", ("district_name", "area_square_meters", "vertex_count"), ()),
+        ("zone_centroids", ("name",), ()),
     ],
 )
 def test_a_file_holds_what_the_server_says(
-    demo_server: Served, layer: str, properties: tuple[str, ...], suffix: str, tmp_path: Path
+    demo_server: Served,
+    layer: str,
+    properties: tuple[str, ...],
+    bbox: tuple[int, ...],
+    suffix: str,
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / f"file{suffix}"
     chosen = ["--properties", ",".join(properties)] if properties else []
-    shown = export(demo_server, layer, path, *chosen)
-    expected, found = answered(demo_server, layer, properties), contents(path)
+    box = ["--bbox", ",".join(map(str, bbox))] if bbox else []
+    shown = export(demo_server, layer, path, *chosen, *box)
+    expected, found = answered(demo_server, layer, properties, bbox), contents(path)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout == f"{len(expected):,} features in {path}\n"
     assert [row["id"] for row in found] == [row["id"] for row in expected]
@@ -222,7 +230,7 @@ def test_a_question_is_answered_as_its_search_is(demo_server: Served, name: str,
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_nothing_found_is_a_file_of_nothing(demo_server: Served, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"file{suffix}"
-    shown = export(demo_server, "facilities", path, "--near", "-123,-48", "--radius", "10", run=spatial)
+    shown = export(demo_server, "facilities", path, "--near", "-123,-48", "--radius", "10")
     assert (shown.returncode, shown.stderr, shown.stdout) == (0, "", f"0 features in {path}\n")
     if suffix != ".geojsonl":
         frame = geopandas.read_parquet(path) if suffix == ".parquet" else geopandas.read_file(path)
@@ -239,7 +247,7 @@ def test_standard_output_is_the_file_that_would_have_been(demo_server: Served, t
 
 
 def test_nothing_on_standard_output_is_nothing(demo_server: Served) -> None:
-    shown = export(demo_server, "facilities", "-", "--near", "-123,-48", "--radius", "10", run=spatial)
+    shown = export(demo_server, "facilities", "-", "--near", "-123,-48", "--radius", "10")
     assert (shown.returncode, shown.stdout, shown.stderr) == (0, "", "")
 
 
@@ -301,7 +309,7 @@ def test_what_cannot_be_exported_is_told_why(
 
 def test_an_export_from_nobody_is_told_so_at_once(demo_database: str, tmp_path: Path) -> None:
     with proxied(demo_database, listening=False) as nobody:
-        shown = spatial("export", "zones", str(tmp_path / "file.gpkg"), "--target", f"127.0.0.1:{nobody.port}")
+        shown = invoked("export", "zones", str(tmp_path / "file.gpkg"), "--target", f"127.0.0.1:{nobody.port}")
     assert shown.returncode == 1
     assert shown.stderr.startswith("Error: UNAVAILABLE: ")
     assert names(tmp_path) == []

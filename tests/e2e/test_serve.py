@@ -72,8 +72,9 @@ def test_without_calls_it_ends_at_once(filled: str) -> None:
 
 
 def test_calls_that_come_during_the_grace_period_are_told_to_go_elsewhere(filled: str) -> None:
+    """As soon as the connection that they come over has reached its age."""
     with (
-        spatial_serve(database_url=filled, lock_timeout="60") as serving,
+        spatial_serve(database_url=filled, lock_timeout="60", max_connection_age="0.5") as serving,
         client(serving) as (_, stub),
         locked(filled, "facilities") as unlock,
     ):

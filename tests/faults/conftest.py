@@ -10,7 +10,7 @@ from tests.conftest import NewDatabase
 from tests.crashes import Crashes
 from tests.questions import fill
 
-FEW_ROUNDS = 12
+FEW_ROUNDS = 8
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,9 @@ def test_a_call_beyond_the_queue_is_refused_at_once(filled: str) -> None:
             served.stub.SearchRadius(radius(), timeout=30)
         assert time.monotonic() - started < 2
         told = refusal(refused.value)
-        assert (told.code, told.reason, told.retry_seconds) == ("RESOURCE_EXHAUSTED", "OVERLOADED", 0.5)
+        assert (told.code, told.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
+        assert told.retry_seconds is not None
+        assert 0 < told.retry_seconds < 5
         assert served.metric('spatial_requests_rejected_total{reason="overloaded"}') == 1
         unlock()
         assert [[feature.id for feature in call.result().features] for call in waiting] == [["1"], ["1"]]

@@ -164,7 +164,7 @@ def test_a_reader_that_takes_nothing_is_ended_and_told_so_when_it_reads_on(fat: 
     with serving(fat, stall_timeout=0.5) as served:
         call = begun(served)
         assert_nothing_is_left(served, fat, within=2.5)  # whether it reads on or not
-        assert served.metric(HANDLED.format("DEADLINE_EXCEEDED")) == 1
+        eventually(lambda: served.metric(HANDLED.format("DEADLINE_EXCEEDED")) == 1, within=1)
         told = refused(call)
         assert (told.code, told.reason) == ("DEADLINE_EXCEEDED", "STREAM_STALLED")
         assert "0.5 s" in told.message
@@ -196,7 +196,7 @@ def test_a_reader_that_is_slow_but_takes_something_is_not_ended(fat: str) -> Non
     prompt = [("grpc.http2.bdp_probe", 0), ("grpc.max_receive_message_length", -1)]
     with serving(fat, stall_timeout=1) as served, grpc.insecure_channel(served.address, prompt) as channel:
         call = stream(query_pb2_grpc.SpatialServiceStub(channel), PARCELS)
-        for _ in range(12):
+        for _ in range(8):
             time.sleep(0.3)
             next(call)
         assert served.metric(BULK_IN_USE) == 1, "there is more than the reader took"
@@ -210,7 +210,7 @@ def test_a_cancelled_stream_ends_within_a_second(fat: str) -> None:
     with serving(fat) as served:
         begun(served).cancel()
         assert_nothing_is_left(served, fat)
-        assert served.metric(HANDLED.format("CANCELLED")) == 1
+        eventually(lambda: served.metric(HANDLED.format("CANCELLED")) == 1, within=1)
 
 
 def test_an_expired_stream_ends_within_a_second(fat: str) -> None:
@@ -219,7 +219,7 @@ def test_an_expired_stream_ends_within_a_second(fat: str) -> None:
         time.sleep(1.0)
         assert_nothing_is_left(served, fat)
         assert code(call) == "DEADLINE_EXCEEDED"
-        assert served.metric(HANDLED.format("DEADLINE_EXCEEDED")) == 1
+        eventually(lambda: served.metric(HANDLED.format("DEADLINE_EXCEEDED")) == 1, within=1)
 
 
 @pytest.mark.parametrize("deadline", [None, 0.7], ids=["cancelled", "expired"])
@@ -359,7 +359,7 @@ def test_readers_that_leave_in_the_middle_do_not_bring_the_database_down(fat: st
         fat, "SELECT count(*), max(backend_start) FROM pg_stat_activity WHERE backend_type = 'walwriter'"
     )
     with serving(fat) as served:
-        for _ in range(60):
+        for _ in range(40):
             call = begun(served)
             time.sleep(0.03)
             call.cancel()

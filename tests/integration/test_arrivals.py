@@ -20,7 +20,7 @@ from spatial.v1 import geometry_pb2
 from spatial.v1 import query_pb2 as query
 from tests import awkward
 from tests.arriving import AS_IT_IS, CURVES, DIMENSIONS, READER, REPAIRED, SHAPES, layer, text
-from tests.conftest import NewDatabase
+from tests.conftest import POSTGIS, NewDatabase
 from tests.servers import Served, serving
 from tests.situations import fetch
 from tests.streams import stream, whole
@@ -31,7 +31,7 @@ READ_ONLY = ("c_generated", "c_composite")  # which are of types or columns that
 
 @pytest.fixture(scope="module")
 def tables(new_database: NewDatabase) -> Iterator[str]:
-    with new_database(template="template1") as url:
+    with new_database(template=POSTGIS) as url:
         awkward.make(url)
         yield url
 

@@ -156,7 +156,7 @@ def test_a_join_by_distance_with_the_features_asked_for(client: Any) -> None:
     nearby = Output(["name"], "none")
     pairs = [
         pair
-        for batch in client.stream_join("districts", "facilities", distance_meters=5000, right=nearby).batches()
+        for batch in client.stream_join("zone_centroids", "facilities", distance_meters=5000, right=nearby).batches()
         for pair in batch
     ]
 

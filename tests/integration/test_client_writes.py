@@ -28,7 +28,7 @@ from spatial_client import (
     _packing,
 )
 from tests.clients import Blocking
-from tests.conftest import NewDatabase
+from tests.conftest import POSTGIS, NewDatabase
 from tests.proxy import proxied
 from tests.questions import fill
 from tests.servers import Served, serving
@@ -248,7 +248,6 @@ def test_a_database_without_a_ledger_says_so_and_takes_changes_that_are_not_reme
 
 
 SIGNS = """
-CREATE EXTENSION postgis;
 CREATE TABLE signs (code text PRIMARY KEY, height float8, place geometry(Point, 4326));
 CREATE INDEX ON signs USING gist (place);
 CREATE TABLE plain (id int PRIMARY KEY, place geometry(Point, 4326));
@@ -262,7 +261,7 @@ def test_tables_of_one_s_own_take_changes_where_their_layer_says_so(
 ) -> None:
     path = tmp_path / "layers.yaml"
     path.write_text("layers: [{table: signs, writable: true}, {table: plain}]")
-    with new_database(template="template1") as url:
+    with new_database(template=POSTGIS) as url:
         fetch(url, SIGNS)
         migrations.upgrade_ledger(url)
         with serving(url, layers=str(path)) as served, kind(served.address) as client:

@@ -14,13 +14,12 @@ from spatial.v1 import geometry_pb2 as geometry
 from spatial.v1 import query_pb2 as query
 from spatial.v1 import write_pb2 as write
 from spatial.v1 import write_pb2_grpc
-from tests.conftest import NewDatabase
+from tests.conftest import POSTGIS, NewDatabase
 from tests.searches import box, intersects, nearest, point, radius
 from tests.servers import Refusal, Served, refusal, serving
 from tests.situations import blocked, eventually, fetch, locked
 
 TABLES = """
-CREATE EXTENSION IF NOT EXISTS postgis;
 CREATE SCHEMA gis;
 CREATE TABLE spots (id int PRIMARY KEY, name text, geom geometry(Point, 4326) NOT NULL);
 CREATE INDEX ON spots USING gist (geom);
@@ -56,7 +55,7 @@ THREE = box(2.5, -1, 5.5, 1)  # 3, 4 and 5
 
 @pytest.fixture(scope="module")
 def url(new_database: NewDatabase) -> Iterator[str]:
-    with new_database(template="template1") as url:
+    with new_database(template=POSTGIS) as url:
         fetch(url, TABLES)
         yield url
 

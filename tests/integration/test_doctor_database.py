@@ -12,7 +12,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812
 from service import migrations
 from service.catalog import shipped_layers
 from service.db.direct import direct_connection
-from service.db.occupancy import Occupancy
+from service.db.occupancy import Occupancy, Wanted
 from service.doctor import database
 from service.doctor.examination import examine, examine_thoroughly
 from service.doctor.findings import Finding, Severity
@@ -185,9 +185,10 @@ def test_fewer_connections_than_the_pools_want(reader: str, url: str) -> None:
 
 def test_max_connections_is_told_too(url: str) -> None:
     with cursor_of(url) as cursor:
-        first, *_ = database.connection_findings(cursor, 500)
+        first, *_ = database.connection_findings(cursor, Wanted(5, 2, 50))
     assert first.statement == "ALTER SYSTEM SET max_connections = 503"
     assert "restart" in first.message
+    assert "5 replicas x 2 workers x 50 connections = 500" in first.message
 
 
 IMPATIENT = Tolerance(idle_seconds=0.1, blocked_seconds=0.1)

@@ -8,13 +8,12 @@ import pytest
 import shapely
 from google.protobuf.json_format import MessageToDict
 
-from tests.conftest import NewDatabase
+from tests.conftest import POSTGIS, NewDatabase
 from tests.edits import Editor, made
 from tests.servers import refusal, serving
 from tests.situations import fetch
 
 TABLES = """
-CREATE EXTENSION postgis;
 CREATE SCHEMA gis;
 CREATE TYPE gis.state AS ENUM ('planned', 'built');
 CREATE DOMAIN gis.grade AS int CHECK (VALUE BETWEEN 1 AND 5);
@@ -52,7 +51,7 @@ LINE = shapely.LineString([(9, 48), (9.001, 48)])
 def editor(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Editor]:
     path = tmp_path_factory.mktemp("layers") / "layers.yaml"
     path.write_text(LAYERS)
-    with new_database(template="template1") as url:
+    with new_database(template=POSTGIS) as url:
         fetch(url, TABLES)
         with serving(url, layers=str(path)) as served:
             yield Editor(served)

@@ -8,12 +8,12 @@ import pytest
 
 from spatial.v1 import feature_pb2
 from spatial.v1 import query_pb2 as query
+from tests.conftest import POSTGIS
 from tests.searches import box, intersects, nearest, point, radius
 from tests.servers import Served, refusal, serving
 from tests.situations import fetch
 
 TABLES = """
-CREATE EXTENSION IF NOT EXISTS postgis;
 CREATE SCHEMA gis;
 CREATE TABLE gis."100% Spots" (id int PRIMARY KEY, name text, geom geometry(Point, 4326) NOT NULL);
 CREATE INDEX ON gis."100% Spots" USING gist (geom);
@@ -45,7 +45,7 @@ BARE = query.Output(view="GEOMETRY_VIEW_NONE", no_properties=True, etags=True)
 
 @pytest.fixture(scope="module")
 def url(new_database: Any) -> Iterator[str]:
-    with new_database(template="template1") as url:
+    with new_database(template=POSTGIS) as url:
         fetch(url, TABLES)
         yield url
 

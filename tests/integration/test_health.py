@@ -35,6 +35,13 @@ def test_a_service_that_is_not_served_is_unknown(served: Served) -> None:
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+def test_the_list_of_all_services_is_not_served_and_that_is_no_bug_of_ours(served: Served) -> None:
+    stub = health_pb2_grpc.HealthStub(served.channel)
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.List(health_pb2.HealthListRequest(), timeout=5)
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 def test_health_sees_a_migration_come(new_database: NewDatabase, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "spatial.health")
     with new_database(template="template1") as url, serving(url) as served:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from threading import Event
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 import grpc
@@ -279,6 +280,7 @@ def test_two_calls_are_not_at_one_import_and_no_more_imports_run_than_may(target
     eventually(lambda: target.served.metric("spatial_imports_in_flight") == 2)
     told = target.refused(opening(import_id="three"))
     assert (told.code, told.reason, told.retry_seconds) == ("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS", 1.0)
+    assert "import-three" not in {thread.name for thread in enumerate_threads()}, "what is refused leaves no thread"
     go_on.set()
     assert numbers(first.result()) == numbers(second.result()) == (0, 0, 0, 0)
     assert target.served.metric("spatial_imports_in_flight") == 0

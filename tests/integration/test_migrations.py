@@ -212,7 +212,7 @@ def test_a_url_may_name_the_driver_and_carry_escapes(empty_database: str) -> Non
 
 def test_several_processes_may_migrate_at_once(empty_database: str) -> None:
     with ExitStack() as processes:
-        for process in [processes.enter_context(migrating(empty_database)) for _ in range(4)]:
+        for process in [processes.enter_context(migrating(empty_database)) for _ in range(3)]:
             finished(process)
 
     assert revision(empty_database) == migrations.head_revision()

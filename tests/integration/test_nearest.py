@@ -12,7 +12,7 @@ import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.oracle import Outline, Points, disordered, fetch, geometries, surrounds
+from tests.oracle import Outline, Points, disordered, fetch, geometries, holds, surrounds
 from tests.searches import MODELS, Found, box, nearest, point, ranked, shape
 from tests.servers import serving
 from tests.world import NAMED, scattered, settle
@@ -210,7 +210,7 @@ def test_the_nearest_boundaries(
         farthest = found[-1][1]
         for key, geometry in stored.items():
             bounds = outlines[key].bounds(*np.array([center]).T)
-            inside = surrounds(geometry, *center)
+            inside = holds(geometry, *center)
             lower, upper = (0.0, 0.0) if inside else (float(bounds.lower[0]), float(bounds.upper[0]))
             margin = upper * EDGE_TOLERANCE
             distance = dict(found).get(key, max(farthest, lower))

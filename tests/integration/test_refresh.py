@@ -12,7 +12,7 @@ from service.reflected.relations import read_relations
 from spatial.v1 import query_pb2 as query
 from spatial_client import SpatialClient
 from tests.awkward import everything, ids
-from tests.conftest import NewDatabase
+from tests.conftest import POSTGIS, NewDatabase
 from tests.proxy import proxied
 from tests.searches import box, intersects
 from tests.servers import Served, refusal, serving
@@ -222,7 +222,6 @@ def test_what_the_role_may_not_read_is_no_layer(database: str, caplog: pytest.Lo
 
 
 MANY_TABLES = """
-CREATE EXTENSION postgis;
 DO $$ BEGIN
   FOR n IN 1..300 LOOP
     EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, code int UNIQUE, geom geometry(Point, 4326))', n);
@@ -233,7 +232,7 @@ END $$
 
 
 def test_hundreds_of_tables_that_are_new_to_the_planner_are_read_in_a_moment(new_database: NewDatabase) -> None:
-    with new_database(template="template1") as url, closing(psycopg2.connect(url)) as connection:
+    with new_database(template=POSTGIS) as url, closing(psycopg2.connect(url)) as connection:
         fetch(url, MANY_TABLES)
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = '500ms'")  # a quarter of what there is for it

@@ -10,12 +10,11 @@ import pytest
 from spatial.v1 import admin_pb2, admin_pb2_grpc
 from spatial.v1 import query_pb2 as query
 from spatial_client import Layer, SpatialClient
-from tests.conftest import NewDatabase
+from tests.conftest import POSTGIS, NewDatabase
 from tests.servers import Served, serving
 from tests.situations import fetch
 
 TABLES = """
-CREATE EXTENSION IF NOT EXISTS postgis;
 CREATE TABLE lots (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   number text UNIQUE, area float8 GENERATED ALWAYS AS (ST_Area(geom)) STORED, serial int GENERATED ALWAYS AS IDENTITY,
@@ -61,7 +60,7 @@ WHY = {
 
 @pytest.fixture(scope="module")
 def url(new_database: NewDatabase) -> Iterator[str]:
-    with new_database(template="template1") as url:
+    with new_database(template=POSTGIS) as url:
         fetch(url, TABLES)
         yield url
 

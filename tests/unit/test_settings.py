@@ -85,11 +85,47 @@ def test_the_password_is_not_in_what_is_printed_of_the_settings(monkeypatch: pyt
     assert "secret" not in f"{Settings()!r} {Settings()} {Settings().model_dump_json()}"
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
+# Settings whose value may stand in a file, which are read with all settings.
+IN_FILES = [name.removesuffix("_file") for name in ("database_url_file", "replica_urls_file")]
+
+
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if name.removesuffix("_file") not in IN_FILES])
 def test_each_setting_is_explained_and_read_by_somebody(name: str) -> None:
     assert len(Settings.model_fields[name].description or "") > 20
     readers = [path for path in SERVICE.rglob("*.py") if path.name != "settings.py" or path.parent.name == "cli"]
     assert any(re.search(rf"settings\.{name}\b", path.read_text()) for path in readers)
+
+
+@pytest.mark.parametrize("name", IN_FILES)
+def test_a_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text(" postgresql://reader:planted@db/gis\n")
+    monkeypatch.setenv(f"SPATIAL_{name.upper()}_FILE", str(tmp_path / "secret"))
+    settings = Settings()
+    assert getattr(settings, name).get_secret_value() == "postgresql://reader:planted@db/gis"
+    assert "planted" not in f"{settings!r} {settings} {settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"DATABASE_URL": "postgresql://a:planted@b/c"}, "only one can be set"),
+        (
+            {"DATABASE_URL_FILE": "/nowhere/secret"},
+            "SPATIAL_DATABASE_URL_FILE: /nowhere/secret cannot be read: No such",
+        ),
+        ({"DATABASE_URL_FILE": "/proc/self/exe"}, "cannot be read: it is no text"),
+    ],
+)
+def test_a_secret_s_file_that_cannot_be_meant_is_refused_without_quoting_a_secret(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: dict[str, str], said: str
+) -> None:
+    (tmp_path / "secret").write_text("postgresql://reader:planted@db/gis")
+    for name, value in {"DATABASE_URL_FILE": str(tmp_path / "secret"), **given}.items():
+        monkeypatch.setenv(f"SPATIAL_{name}", value)
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert said in str(refused.value)
+    assert "planted" not in str(refused.value)
 
 
 def test_nobody_else_reads_the_environment() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import click
 import grpc
 
+from service.cli.channels import channel
+from service.cli.credentials import Credentials, connecting
 from service.cli.export import ogr
 from service.cli.export.files import FORMATS, Format, check, chosen, complete
 from service.cli.export.progress import Counter, bar
@@ -51,7 +53,8 @@ from spatial.v1 import query_pb2, query_pb2_grpc
     help="The server.",
 )
 @click.option("--timeout", default=10.0, show_default=True, help="Seconds to wait for the server to answer at all.")
-def export(layer: str, target: str, form: str | None, address: str, **options: Any) -> None:
+@connecting
+def export(layer: str, target: str, form: str | None, address: str, credentials: Credentials, **options: Any) -> None:
     """Write a layer, or what a question finds in it, to a file.
 
     FILE is GeoJSONSeq (.geojsonl, .geojsonseq, .ndjson), GeoPackage (.gpkg), FlatGeobuf (.fgb) or GeoParquet
@@ -75,8 +78,8 @@ def export(layer: str, target: str, form: str | None, address: str, **options: A
     if target != "-":
         check(Path(target), overwrite=options["overwrite"])
     try:
-        with stoppable(), grpc.insecure_channel(address, CHANNEL) as channel:
-            _export(query_pb2_grpc.SpatialServiceStub(channel), question, to, target, options)
+        with stoppable(), channel(address, credentials, CHANNEL) as opened:
+            _export(query_pb2_grpc.SpatialServiceStub(opened), question, to, target, options)
     except grpc.RpcError as error:
         raise click.ClickException(f"{error.code().name}: {error.details()}") from None
 

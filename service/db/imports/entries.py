@@ -23,11 +23,12 @@ UPDATE spatial_imports
        rejections = coalesce(%s::jsonb, rejections), complete = false, touched_at = now()
  WHERE id = %s AND rows = %s
 """
-_COMPLETE = "UPDATE spatial_imports SET complete = true, touched_at = now() WHERE id = %s"
+_COMPLETE = "UPDATE spatial_imports SET complete = true, touched_at = now() WHERE id = %s AND rows = %s"
 
 # The lock goes with the session: who has it knows that no other session has a transaction of this import open.
 _NUMBER = "hashtextextended('spatial_imports ' || %s, 0)"
 _LOCK = f"SELECT pg_try_advisory_lock({_NUMBER})"
+_LOCK_FOR_TRANSACTION = f"SELECT pg_try_advisory_xact_lock({_NUMBER})"
 _UNLOCK = f"SELECT pg_advisory_unlock({_NUMBER})"
 _END_HOLDER = f"""
 SELECT pg_terminate_backend(pid) FROM pg_locks
@@ -86,13 +87,23 @@ def advance(cursor: Cursor, id_: str, before: int, totals: Totals, rejections: S
         raise busy(id_)
 
 
-def complete(cursor: Cursor, id_: str) -> None:
-    cursor.execute(_COMPLETE, (id_,))
+def complete(cursor: Cursor, id_: str, rows: int) -> None:
+    """CONFLICT where the import is not where it was believed to be."""
+    cursor.execute(_COMPLETE, (id_, rows))
+    if cursor.rowcount != 1:
+        raise busy(id_)
 
 
 def lock(cursor: Cursor, id_: str) -> bool:
     """Whether this session has the import to itself, until `unlock` or its end."""
     cursor.execute(_LOCK, (id_,))
+    (locked,) = cursor.fetchone() or (False,)
+    return bool(locked)
+
+
+def lock_for_transaction(cursor: Cursor, id_: str, begin: str) -> bool:
+    """Whether the transaction that begins with `begin` has the import to itself, until its end."""
+    cursor.execute(begin + "; " + _LOCK_FOR_TRANSACTION, (id_,))
     (locked,) = cursor.fetchone() or (False,)
     return bool(locked)
 

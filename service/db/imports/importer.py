@@ -21,6 +21,7 @@ from service.db.engine import Pool
 from service.db.imports.behind import Behind
 from service.db.imports.chunks import Chunk, ChunkSize, Gathering
 from service.db.imports.importing import Importing
+from service.db.imports.unheld import Unheld
 from service.db.imports.validation import Validation
 from service.errors import Reason, ResourceExhausted
 from service.observability.metrics import Metrics
@@ -96,14 +97,18 @@ class Importer:
         """LEDGER_MISSING, CONFLICT while another call is at it, REQUEST_ID_REUSED, UNSUPPORTED_PROPERTY_TYPE for a
         `match_property` that is not unique; fields are relative to the plan."""
         size = ChunkSize()
-        kind = Validation if plan.validate_only else Importing
-        importing = kind(plan, layer, self._pool, self._settings, self._metrics, size)
+        importing = self._kind(plan)(plan, layer, self._pool, self._settings, self._metrics, size)
         try:
             importing.begin()
         except BaseException:
             importing.close()
             raise
         return Progress(plan, importing, size)
+
+    def _kind(self, plan: ImportPlan) -> type[Importing]:
+        if plan.validate_only:
+            return Validation
+        return Importing if self._settings.pooler == "none" else Unheld
 
     def write(self, progress: Progress, incoming: Incoming) -> None:
         """Returns when the rows wait to be written, or are. Raises what an earlier chunk failed with."""

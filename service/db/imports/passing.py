@@ -5,7 +5,7 @@ from psycopg2 import errorcodes
 from sqlalchemy import exc
 
 from service.db.errors import pool_exhausted, translated
-from service.db.imports.sifting import Collision
+from service.db.imports.sifting import Collision, Occupied
 from service.errors import Aborted, Reason, SpatialError
 
 _COLLIDING = (errorcodes.SERIALIZATION_FAILURE, errorcodes.DEADLOCK_DETECTED)
@@ -31,8 +31,8 @@ def passes(error: Exception) -> bool:
 
 
 def has_begun(error: Exception) -> bool:
-    """Whether there was a connection to fail on."""
-    return isinstance(error, psycopg2.Error | Collision)
+    """Whether it failed at its rows."""
+    return isinstance(error, psycopg2.Error | Collision) and not isinstance(error, Occupied)
 
 
 def timed_out(error: Exception) -> bool:

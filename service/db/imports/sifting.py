@@ -26,6 +26,10 @@ class Collision(Exception):
     """Somebody else has just added what was to be replaced: the same again will find it."""
 
 
+class Occupied(Collision):
+    """A transaction of this import, whose connection was lost, has not ended yet."""
+
+
 @dataclass(slots=True)
 class Sifted:
     updated: int = 0

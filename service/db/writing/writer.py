@@ -11,6 +11,7 @@ from typing import Any
 from service.db.canceller import Canceller
 from service.db.engine import Pool
 from service.db.lane import Lane, Outcome
+from service.db.patience import unhurried
 from service.db.trails import note
 from service.db.writing.attempts import Attempts, Change, Written, perform
 from service.db.writing.sessions import editing, sessions
@@ -30,6 +31,7 @@ class Writer:
         self._metrics = metrics
         self._waiting: deque[Attempts] = deque()
         self._closed = False
+        self._patience = unhurried(settings, metrics)
         pool = editing(pool)
         self._lanes = [self._started(f"writer-{number}", pool) for number in range(settings.write_pool_size)]
         self._idle = list(self._lanes)
@@ -41,6 +43,7 @@ class Writer:
         if len(self._waiting) >= self._settings.write_queue:
             self._metrics.rejected.labels("overloaded").inc()
             raise ResourceExhausted(Reason.OVERLOADED, "too many changes are waiting already", retry_after=0.5)
+        self._patience.check_heavy(len(self._waiting) / self._settings.write_pool_size, needs_memory=False)
         job = Attempts(change, self._loop.create_future())
         self._waiting.append(job)
         self._dispatch()
@@ -90,6 +93,7 @@ class Writer:
             self._dispatch()
         change = job.change
         job.ran = outcome.ran
+        self._patience.heavy.note(outcome.seconds)
         self._metrics.query.labels(change.kind, change.layer).observe(outcome.seconds)
         if job.tries > 1:
             self._metrics.write_retries.labels(change.kind).inc(job.tries - 1)

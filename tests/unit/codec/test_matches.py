@@ -19,7 +19,7 @@ from tests.matching import opening
 from tests.searches import intersects, nearest, point, radius, shape
 
 CATALOG = Catalog(shipped_layers())
-READER = MatchReader(QuestionReader(CATALOG, ProbeReader(GeometryLimits(10_000, 1000, 4)), 20_100_000))
+READER = MatchReader(QuestionReader(CATALOG, ProbeReader(GeometryLimits(10_000, 1000, 4)), 20_100_000), 1000)
 
 
 def status(error: SpatialError) -> status_pb2.Status:

@@ -1,0 +1,1 @@
+"""Several servers of one database: the primary, replicas that may be read, and which of them a call goes to."""
