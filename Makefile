@@ -11,7 +11,7 @@ setup:  ## Install what is missing: PostgreSQL with PostGIS, the virtual environ
 	@scripts/system-packages
 	@scripts/virtual-environment
 
-tools:  ## Install grpcurl and kustomize where Go is, buf where npm is, Prometheus and PgBouncer where apt is, into .local
+tools:  ## Install grpcurl, kustomize (Go), buf (npm), Prometheus and PgBouncer (apt) into .local
 	@scripts/tools
 
 run: setup  ## Serve the demo on :50051; SPATIAL_DATABASE_URL names another database than the private one

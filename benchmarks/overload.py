@@ -167,8 +167,8 @@ def _figures(best: float, calm: Sequence[Heard], flooded: Sequence[Heard], insis
     refused = [each for each in flooded if each.refused]
     return [
         Figure(
-            "overload goodput / best",
-            median(f.rate / max(c.rate, f.rate) for c, f in zip(calm, flooded, strict=True)),
+            "overload goodput / saturated",
+            median(f.rate / c.rate for c, f in zip(calm, flooded, strict=True)),
             "> 0.85",
             f"{median(f.rate for f in flooded):,.0f} answered a second against {median(rate):,.0f}"
             f" ({best:,.0f} at best before); {median(len(f.refused) / SECONDS for f in flooded):,.0f} refused a second",
@@ -195,8 +195,8 @@ def _figures(best: float, calm: Sequence[Heard], flooded: Sequence[Heard], insis
             f"median {median(_ms(f.probes, 50) for f in flooded):.1f} ms",
         ),
         Figure(
-            "overload by callers that insist, goodput / best",
-            median(i.rate / max(c.rate, i.rate) for c, i in zip(calm, insisted, strict=True)),
+            "overload by callers that insist, goodput / saturated",
+            median(i.rate / c.rate for c, i in zip(calm, insisted, strict=True)),
             "none",
             f"{median(i.rate for i in insisted):,.0f} answered and "
             f"{median(len(i.refused) / SECONDS for i in insisted):,.0f} refused a second; 99 % of answers "

@@ -14,7 +14,7 @@ import pytest
 
 from spatial.v1 import query_pb2, query_pb2_grpc
 from spatial_client import SpatialClient
-from tests.callers import calling, connected
+from tests.callers import Callers, calling, connected
 from tests.conftest import NewDatabase
 from tests.processes import Serving, spatial, spatial_serve
 from tests.questions import facility, fill, radius
@@ -175,12 +175,20 @@ def test_a_worker_that_is_killed_under_load_is_replaced_and_what_it_counted_stay
         seen = [handled(two) for _ in range(5)]
         assert [counted, *seen] == sorted([counted, *seen])
         eventually(lambda: samples(two)['spatial_workers{state="serving"}'] == 2, within=30)
+        eventually(lambda: undisturbed(callers), within=30)
     assert samples(two)[restarts] == killed + 1
-    # Those that it was at, and those whose connection it held; gRPC had sent them, so that it cannot tell.
+    # Those that it was at, and those whose connection it held; gRPC had sent them, so that it cannot tell. A
+    # caller whose next connection was begun as the process died hears so at once, until gRPC connects again.
     assert {code for code, _ in callers.failed} <= {"UNAVAILABLE"}
-    assert sum(callers.failed.values()) <= 16
     (line,) = [line for line in two.told("worker ended") if line["pid"] == victim]
     assert line["why"] == "by signal 9 (SIGKILL)"
+
+
+def undisturbed(callers: Callers) -> bool:
+    """Whether a second goes by in which calls are answered and none fails."""
+    answered, failed = callers.answered, callers.failed.total()
+    time.sleep(1.0)
+    return callers.answered > answered and callers.failed.total() == failed
 
 
 def test_callers_with_the_client_do_not_notice_that_a_worker_is_killed(two: Serving) -> None:

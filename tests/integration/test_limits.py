@@ -128,6 +128,7 @@ def test_a_stream_is_a_call_like_any_other_and_gives_its_place_back(filled: str)
         features = query_pb2.StreamFeaturesRequest(query=query_pb2.LayerQuery(layer="facilities"))
         for _ in range(3):
             assert list(served.stub.StreamFeatures(features, timeout=5))
+            eventually(lambda: served.metric("spatial_calls_in_flight") == 0)
         with locked(filled, "facilities"):
             stream = served.stub.StreamFeatures(features, timeout=30)
             eventually(lambda: served.metric("spatial_calls_in_flight") == 1)
