@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     workers: Count | None = None
     """Processes that serve side by side; unset: one in a container, as many as there are cores elsewhere."""
     max_connection_age: Annotated[float, Field(ge=0)] = 15.0
-    """Seconds after which callers connect anew, and so spread again; below 0.9 of the grace, lest stops cut. 0: never."""
+    """Seconds after which callers connect anew; below 0.9 of the grace, lest stops cut calls short. 0: never."""
     expected_replicas: Count = 1
     """Services like this one that share the database, for the warning that its connections do not suffice."""
 
