@@ -28,7 +28,7 @@ from tests.questions import fill, radius
 from tests.situations import eventually, fetch
 from tests.streams import whole
 
-SECONDS = float(os.environ.get("SOAK_SECONDS") or 20)
+SECONDS = float(os.environ.get("SOAK_SECONDS") or 12)
 ROUNDS = max(4, min(20, round(SECONDS / 60)))
 CALLERS = 6
 # Not once warmed up, and never for what a caller did right, was cancelled or was cut off.
