@@ -126,7 +126,7 @@ def test_the_client_asks_for_its_token_anew_for_each_call(kind: Any, encrypted: 
 def test_a_client_does_not_talk_to_a_server_that_it_does_not_trust(
     kind: Any, tls: Any, encrypted: Served, files: Path
 ) -> None:
-    with kind(encrypted.address, tls=tls(files), token=TOKEN, timeout=1) as client, pytest.raises(Unavailable):
+    with kind(encrypted.address, tls=tls(files), token=TOKEN, timeout=3) as client, pytest.raises(Unavailable):
         client.get_layer("zones")
 
 
