@@ -123,7 +123,7 @@ def spoil(bouncer: PgBouncer) -> None:
     with closing(psycopg2.connect(bouncer.url)) as first, closing(psycopg2.connect(bouncer.url)) as second:
         for connection in (first, second):
             with connection.cursor() as cursor:
-                cursor.execute("SET statement_timeout = '1ms'; SET jit = on; SET \"TimeZone\" = 'Asia/Tokyo'")
+                cursor.execute("SET jit = on; SET \"TimeZone\" = 'Asia/Tokyo'; SET statement_timeout = '300ms'")
         for connection in (first, second):
             connection.commit()
 
