@@ -248,7 +248,8 @@ def test_a_read_that_replay_gets_into_the_way_of_is_answered_elsewhere(served: S
     fetch(replicated.url, "BEGIN; LOCK TABLE facilities IN ACCESS EXCLUSIVE MODE; COMMIT")
 
     assert call.result().count > 0
-    assert on_replicas(served) + reads(served, "primary") == before + 2
+    # Replay may come to the second replica just as the read does.
+    assert before + 2 <= on_replicas(served) + reads(served, "primary") <= before + 3
     assert up(served, 1)
     assert up(served, 2)
 
