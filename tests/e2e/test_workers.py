@@ -178,8 +178,10 @@ def test_a_worker_that_is_killed_under_load_is_replaced_and_what_it_counted_stay
         eventually(lambda: undisturbed(callers), within=30)
     assert samples(two)[restarts] == killed + 1
     # Those that it was at, and those whose connection it held; gRPC had sent them, so that it cannot tell. A
-    # caller whose next connection was begun as the process died hears so at once, until gRPC connects again.
+    # caller whose next connection was begun as the process died hears so at once, call by call, until gRPC tries again.
     assert {code for code, _ in callers.failed} <= {"UNAVAILABLE"}
+    unconnected = sum(count for (_, why), count in callers.failed.items() if "failed to connect" in (why or ""))
+    assert callers.failed.total() - unconnected <= 16, callers.failed
     (line,) = [line for line in two.told("worker ended") if line["pid"] == victim]
     assert line["why"] == "by signal 9 (SIGKILL)"
 

@@ -95,7 +95,7 @@ def complete(cursor: Cursor, id_: str, rows: int) -> None:
 
 
 def lock(cursor: Cursor, id_: str) -> bool:
-    """Whether this session has the import to itself, until `unlock` or its end."""
+    """Whether this connection has the import to itself, until `unlock` or its end."""
     cursor.execute(_LOCK, (id_,))
     (locked,) = cursor.fetchone() or (False,)
     return bool(locked)
