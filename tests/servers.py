@@ -18,6 +18,14 @@ from service.settings import Settings
 from spatial.v1 import query_pb2_grpc
 
 
+GIVEN: dict[str, Any] = {
+    "listen": "127.0.0.1:0",
+    "metrics_listen": "127.0.0.1:0",
+    "health_interval": 0.1,
+    "adaptive_limit": False,  # a slow machine would refuse what a test asks for at once
+}
+
+
 @dataclass(frozen=True)
 class Served:
     """A running server as its callers see it. `server` and `loop` are for tests that look behind the scenes."""
@@ -59,7 +67,7 @@ class Served:
 @contextmanager
 def serving(url: str, **settings: Any) -> Iterator[Served]:
     """A server over the database at `url`, on an event loop in a thread of its own."""
-    given = {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0", "health_interval": 0.1, **settings}
+    given = {**GIVEN, **settings}
     ready: Future[tuple[Server, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
     thread = Thread(target=lambda: asyncio.run(_serve(Settings(**given), url, ready)), name="server")
     thread.start()

@@ -26,6 +26,7 @@ class Method:
 
 class Call:
     __slots__ = (
+        "caller",
         "code",
         "context",
         "error",
@@ -52,6 +53,7 @@ class Call:
         self.error: BaseException | None = None
         self.trail: Trail | None = None
         self.span: Any = None  # of OpenTelemetry, where calls are traced
+        self.caller: str | None = None  # whose place it takes, where callers have a limit
         self.known_to = 0  # how many observers were told that it began
 
 

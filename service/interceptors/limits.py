@@ -59,9 +59,9 @@ class CallLimits:
         self._all -= 1
         if call.method.service not in self._services:
             return
+        if call.caller is not None:
+            self._leave(call.caller)
         self._running -= 1
-        if self._most_per_peer:
-            self._leave(caller(call))
         if call.error is None:
             self._comeback.served(perf_counter())
         elif isinstance(call.error, SpatialError) and call.error.reason in _COME_AGAIN:
@@ -75,14 +75,14 @@ class CallLimits:
         if self._adaptive and self._waits_too_long():
             raise self._refusal(Reason.OVERLOADED, "too many calls are waiting already", self._door.room)
         if self._most_per_peer or self._buckets is not None:
-            self._admit_caller(caller(call))
+            self._admit_caller(call, caller(call))
         self._running += 1
 
     def _check_memory(self, call: Call) -> None:
         if self._memory.pressure is Pressure.FULL or call.method.type != "unary":
             raise self._refusal(Reason.MEMORY_PRESSURE, "memory is short", None)
 
-    def _admit_caller(self, name: str) -> None:
+    def _admit_caller(self, call: Call, name: str) -> None:
         if self._most_per_peer and self._by_caller.get(name, 0) >= self._most_per_peer:
             problem = "too many calls of this caller are running already"
             raise self._refusal(Reason.TOO_MANY_CALLS, problem, self._most_per_peer)
@@ -90,6 +90,7 @@ class CallLimits:
             raise self._refusal(Reason.RATE_LIMITED, "this caller calls too often", self._buckets.rate, wait)
         if self._most_per_peer:
             self._by_caller[name] += 1
+            call.caller = name  # gRPC may no longer know the peer of a call that has ended
 
     def _leave(self, name: str) -> None:
         self._by_caller[name] -= 1

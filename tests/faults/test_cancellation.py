@@ -34,7 +34,7 @@ CALLS: dict[str, Start] = {
 @pytest.fixture
 def served(filled: str) -> Iterator[Served]:
     # Calls wait for locked tables here, as many as come.
-    with serving(filled, lock_timeout=60, lane_queue=5000, adaptive_limit=False) as served:
+    with serving(filled, lock_timeout=60, lane_queue=5000) as served:
         yield served
 
 

@@ -62,7 +62,7 @@ def kill_a_backend(cluster: EmbeddedPostgres) -> None:
 
 @pytest.mark.parametrize("kill", [kill_the_first_process, kill_a_backend])
 def test_postgresql_that_is_killed(cluster: EmbeddedPostgres, kill: Callable[[EmbeddedPostgres], None]) -> None:
-    with serving(cluster.url, adaptive_limit=False) as served, loaded(served.channel, 20) as load:
+    with serving(cluster.url) as served, loaded(served.channel, 20) as load:
         eventually(load.all_served_again(), within=BACK_SECONDS)
         kill(cluster)
         eventually(lambda: load.told)
@@ -93,7 +93,7 @@ def test_a_network_that_is_cut_between_service_and_database(
 ) -> None:
     """Both ways, for longer than callers wait: none of them waits for longer than it said."""
     deadline = 1.0
-    with proxied(cluster.url) as proxy, serving(proxy.url, connect_timeout=2, adaptive_limit=False) as served:
+    with proxied(cluster.url) as proxy, serving(proxy.url, connect_timeout=2) as served:
         with loaded(served.channel, deadline) as load:
             eventually(load.all_served_again(), within=BACK_SECONDS)
             cut(proxy)
@@ -170,7 +170,7 @@ def test_a_full_disk_refuses_changes_alone_until_there_is_room_again(disk: Small
     fill(disk.url)
     fetch(disk.url, PARCELS)
     fetch(disk.url, "ALTER TABLE facilities SET TABLESPACE small")
-    with serving(disk.url, adaptive_limit=False, import_patience=1.0) as served:
+    with serving(disk.url, import_patience=1.0) as served:
         with loaded(served.channel, 20) as load:
             eventually(load.all_served_again(), within=BACK_SECONDS)
             writes, imports = load.accounts["write"], load.accounts["import"]

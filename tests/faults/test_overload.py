@@ -35,7 +35,7 @@ def refusals(calls: list[Any]) -> Counter[str]:
 
 def test_calls_that_cannot_be_answered_soon_are_refused_and_others_are_not_held_up(filled: str) -> None:
     """A table that is locked is as slow as a database gets."""
-    with serving(filled, lane_batch=4, lock_timeout=60) as served:
+    with serving(filled, lane_batch=4, lock_timeout=60, adaptive_limit=True) as served:
         with locked(filled, "facilities") as unlock:
             first = [served.stub.SearchRadius.future(radius(), timeout=60) for _ in range(8)]
             eventually(blocked(filled), within=20)

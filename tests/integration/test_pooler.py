@@ -268,7 +268,7 @@ def test_sixty_four_callers_are_all_answered_over_four_sessions(url: str, tool: 
     numbers = [number % 100 + 1 for number in range(640)]
     with (
         pooled(tool("pgbouncer"), url, pool_size=4) as bouncer,
-        serving(bouncer.url, pooler="transaction", lanes=16, pool_size=16, adaptive_limit=False) as behind,
+        serving(bouncer.url, pooler="transaction", lanes=16, pool_size=16) as behind,
         ThreadPoolExecutor(64) as threads,
     ):
         assert list(threads.map(ask, numbers)) == [[str(number)] for number in numbers]
