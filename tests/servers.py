@@ -17,7 +17,6 @@ from service.server import Server, running_server
 from service.settings import Settings
 from spatial.v1 import query_pb2_grpc
 
-
 GIVEN: dict[str, Any] = {
     "listen": "127.0.0.1:0",
     "metrics_listen": "127.0.0.1:0",
