@@ -13,7 +13,7 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_health.v1.health import aio as health_aio
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
-from service import __version__, parts
+from service import __version__, contract, parts
 from service.catalog import Catalog, shipped_layers
 from service.doors import Doors
 from service.health import Readiness
@@ -27,6 +27,7 @@ from service.interceptors.metrics import CallMetrics
 from service.interceptors.request_id import RequestIds
 from service.interceptors.running import RunningCalls
 from service.interceptors.slow import Plan, SlowCalls
+from service.interceptors.straight import StraightCalls
 from service.interceptors.tracing import Traces
 from service.interceptors.trails import Trails
 from service.leaving import Leaving
@@ -114,20 +115,21 @@ async def running_server(
         memory = _memory(stack, settings)
         run = parts.readers(stack, settings, metrics, database, known, lambda: memory.pressure > Pressure.NONE)
         read = parts.reading(settings, catalog, run)
-        spatial = parts.spatial_service(settings, known, read, run)
-        feature = await parts.feature_service(stack, settings, metrics, database, known, read, run)
-        administration = (parts.admin_service(settings, database, known, read, run),) if settings.admin else ()
+        spatial = contract.spatial_service(settings, known, read, run)
+        feature = await contract.feature_service(stack, settings, metrics, database, known, read, run)
+        administration = (contract.admin_service(settings, database, known, read, run),) if settings.admin else ()
 
         services = (spatial, feature, *administration)
         names = [service.descriptor.full_name for service in services]
         call_metrics, running = CallMetrics(metrics), RunningCalls(*names)
         others = servers()
         server = grpc.aio.server(options=_options(settings, shared=tell_others is not None))
-        watching = _watching(stack, settings, names, parts.planner(known, run))
+        watching = _watching(stack, settings, names, contract.planner(known, run))
         entering = _entering(entrance, metrics)
         limits = CallLimits(_limited(services), settings, metrics, memory, Backlog(others).calls)
         observers = _observers(call_metrics, watching, entering, limits, running)
-        registrar = Registrar(server, observers, settings.stall_timeout)
+        straight = StraightCalls.of(server)
+        registrar = Registrar(server, observers, settings.stall_timeout, straight)
         for service in services:
             registrar.add(service.descriptor, *service.servicers)
         health = health_aio.HealthServicer()
@@ -158,6 +160,9 @@ async def running_server(
         stack.push_async_callback(readiness.close)
         port = _listen(server, settings, entrance)
         await server.start()
+        if straight is not None:
+            straight.begin()
+            stack.push_async_callback(straight.close)
         stack.push_async_callback(server.stop, None)
         besides = await _serve_health(stack, settings, health, shared=tell_others is not None)
         stack.push_async_callback(readiness.drain)
@@ -213,7 +218,7 @@ def _observers(
     return (RequestIds(), *watching, CallLog(), call_metrics, *entering, limits, running)
 
 
-def _limited(services: Sequence[parts.Service]) -> list[str]:
+def _limited(services: Sequence[contract.Service]) -> list[str]:
     """Who looks after the server is let in even where nobody else is."""
     return [each.descriptor.full_name for each in services if each.descriptor != AdminServicer.SERVICE]
 

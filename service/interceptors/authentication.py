@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from service.access import ACCESS, PRINCIPAL, Access, Principal, Scope
 from service.errors import PermissionDenied, Reason, SpatialError
-from service.interceptors.call import Call, Context, Method
+from service.interceptors.call import Call, Context, Method, Observer
 from service.observability.metrics import Metrics
 from service.security.authenticator import Authenticator
 from service.security.needed import needed
@@ -12,7 +12,7 @@ from service.security.needed import needed
 HEADER = "authorization"
 
 
-class Authentication:
+class Authentication(Observer):
     """Refuses callers that are not known, and those whose credentials lack the scope that the RPC needs. Which layers
     these cover is checked where a layer is looked up: in the catalog."""
 
@@ -38,9 +38,6 @@ class Authentication:
             raise
         self._count.labels("accepted").inc()
         ACCESS.set(Access(principal.grants, scope))
-
-    def ended(self, call: Call) -> None:
-        pass
 
     def _principal(self, context: Context) -> Principal:
         certificate = _names(context) if self._authenticator.mutual else ()

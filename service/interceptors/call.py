@@ -1,6 +1,6 @@
 """One call while it is served, as every interceptor sees it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol, TypeAlias
@@ -58,8 +58,38 @@ class Call:
 
 
 class Observer(Protocol):
-    """Is told of every call when it begins, and may refuse it by raising; then of its end, if it was let in."""
+    """Is told of every call when it begins, and may refuse it by raising; then of its end, if it was let in. One that
+    does not care for either says nothing about it."""
 
-    def started(self, call: Call) -> None: ...
+    def started(self, call: Call) -> None:
+        return
 
-    def ended(self, call: Call) -> None: ...
+    def ended(self, call: Call) -> None:
+        return
+
+
+class Observers:
+    """Tells each in turn; of a call's end in the reverse order, and only those who had not refused it or come after
+    one who had."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._count = len(observers)
+        told = enumerate(observers)
+        self._starts = [(number, each.started) for number, each in told if _cares(each, "started")]
+        told = enumerate(observers)
+        self._ends = [(number, each.ended) for number, each in told if _cares(each, "ended")][::-1]
+
+    def begin(self, call: Call) -> None:
+        for number, started in self._starts:
+            call.known_to = number
+            started(call)
+        call.known_to = self._count
+
+    def end(self, call: Call) -> None:
+        for number, ended in self._ends:
+            if number < call.known_to:
+                ended(call)
+
+
+def _cares(observer: Observer, about: str) -> bool:
+    return getattr(type(observer), about) is not getattr(Observer, about)

@@ -14,13 +14,15 @@ from typing import Any
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
-from grpc.aio import AbortError, InternalError, Server
+from grpc.aio import AbortError, Server
 
-from service.errors import DeadlineExceeded, Reason
-from service.interceptors.call import Call, Context, Method, Observer
-from service.interceptors.errors import abort, code_of
+from service.errors import InvalidArgument, Reason
+from service.interceptors.call import Call, Context, Method, Observer, Observers
+from service.interceptors.errors import abort, code_of, ending
+from service.interceptors.sending import open_stream, send
+from service.interceptors.straight import Start, StraightCalls
 
 _TYPES = {
     (False, False): "unary",
@@ -36,16 +38,24 @@ class Registrar:
     The first observer is told first of a call's begin and last of its end.
     """
 
-    def __init__(self, server: Server, observers: Sequence[Observer], stall_seconds: float) -> None:
+    def __init__(
+        self,
+        server: Server,
+        observers: Sequence[Observer],
+        stall_seconds: float,
+        straight: StraightCalls | None = None,
+    ) -> None:
+        """`straight` serves the unary calls of our services, where `server` lets it."""
         self._server = server
-        self._observers = tuple(observers)
+        self._straight = straight
+        self._observers = Observers(observers)
         self._stall_seconds = stall_seconds
         self.methods: list[Method] = []
 
     def add(self, service: ServiceDescriptor, *servicers: object) -> None:
         """Registers a service of ours: each method by its name, from the first servicer that has it."""
         handlers = {method.name: _handler(method, _found(servicers, method.name)) for method in service.methods}
-        self.add_registered_method_handlers(service.full_name, handlers)
+        self.register(service.full_name, handlers, self._straight)
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """For generated `add_…_to_server` functions, which give each handler in this way and in the next."""
@@ -53,23 +63,36 @@ class Registrar:
     def add_registered_method_handlers(
         self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
-        wrapped = {name: self._wrapped(service, name, handler) for name, handler in handlers.items()}
-        self._server.add_registered_method_handlers(service, wrapped)
+        """They do not come straight: who asks for health is not to wait behind all who ask for anything else."""
+        self.register(service, handlers)
 
-    def _wrapped(
-        self, service: str, name: str, handler: grpc.RpcMethodHandler[Any, Any]
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    def register(
+        self,
+        service: str,
+        handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]],
+        straight: StraightCalls | None = None,
+    ) -> None:
+        left = {}
+        for name, handler in handlers.items():
+            method = Method(service, name, _TYPES[bool(handler.request_streaming), bool(handler.response_streaming)])
+            self.methods.append(method)
+            if straight is not None and method.type == "unary":
+                straight.add(f"/{service}/{name}", _started(method, handler, self._observers))
+            else:
+                left[name] = self._wrapped(method, handler)
+        self._server.add_registered_method_handlers(service, left)
+
+    def _wrapped(self, method: Method, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
         streams = (bool(handler.request_streaming), bool(handler.response_streaming))
-        method = Method(service, name, _TYPES[streams])
-        self.methods.append(method)
         behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        read: Any = handler.request_deserializer or bytes
         if handler.response_streaming and not inspect.iscoroutinefunction(behaviour):
-            handle = _streamed(method, behaviour, self._observers, self._stall_seconds)
+            handle = _streamed(method, behaviour, read, self._observers, self._stall_seconds)
         else:
-            handle = _awaited(method, behaviour, self._observers)
+            handle = _awaited(method, behaviour, read, self._observers)
         return _METHOD_HANDLERS[streams](
             handle,
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=None,  # what is no message is refused by us: gRPC would answer UNKNOWN
             response_serializer=handler.response_serializer,
         )
 
@@ -98,6 +121,50 @@ def _serialized(response: Message | bytes) -> bytes:
     return response if isinstance(response, bytes) else response.SerializeToString()
 
 
+def _started(method: Method, handler: grpc.RpcMethodHandler[Any, Any], observers: Observers) -> Start:
+    """For unary calls that come straight: they are refused before anything is made of what was sent."""
+    read: Any = handler.request_deserializer or bytes
+    write: Any = handler.response_serializer or bytes
+    behaviour: Any = handler.unary_unary
+    loop = asyncio.get_running_loop()
+
+    def start(context: Any, request: bytes) -> asyncio.Task[None] | None:
+        call = Call(method, context)
+        try:
+            observers.begin(call)
+        except Exception as error:
+            _failed(call, error, observers)
+            context.end(*ending(call))
+            return None
+        return loop.create_task(serve(call, context, request))
+
+    async def serve(call: Call, context: Any, request: bytes) -> None:
+        try:
+            context.enter()
+            response = write(await behaviour(_read(read, request, call), context))
+        except (asyncio.CancelledError, AbortError) as error:
+            _failed(call, error, observers)
+        except Exception as error:
+            _failed(call, error, observers)
+            context.end(*ending(call))
+        else:
+            call.sent = 1
+            observers.end(call)
+            context.answer(response)
+        finally:
+            context.leave()
+
+    return start
+
+
+def _read(read: Callable[[bytes], Any], request: bytes, call: Call) -> Any:
+    call.received += 1
+    try:
+        return read(request)
+    except DecodeError:
+        raise InvalidArgument(Reason.INVALID_ENCODING, "the request is no message of its type") from None
+
+
 class _Served:
     """The time in which a call is served: tells the observers, and notes what the call ended as.
 
@@ -106,7 +173,7 @@ class _Served:
 
     __slots__ = ("_call", "_observers")
 
-    def __init__(self, method: Method, context: Context, observers: tuple[Observer, ...]) -> None:
+    def __init__(self, method: Method, context: Context, observers: Observers) -> None:
         self._call = Call(method, context)
         self._observers = observers
 
@@ -114,30 +181,31 @@ class _Served:
         return self._call
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        call = self._call
         if error is not None:
-            call.error = error
-            call.code = code_of(call, error)
-        for observer in reversed(self._observers[: call.known_to]):
-            observer.ended(call)
+            _failed(self._call, error, self._observers)
+        else:
+            self._observers.end(self._call)
         return isinstance(error, Exception) and not isinstance(error, AbortError)
 
 
-def _begin(call: Call, observers: tuple[Observer, ...]) -> None:
-    for observer in observers:
-        observer.started(call)
-        call.known_to += 1
+def _failed(call: Call, error: BaseException, observers: Observers) -> None:
+    call.error = error
+    call.code = code_of(call, error)
+    observers.end(call)
 
 
 def _awaited(
-    method: Method, behaviour: Callable[..., Awaitable[Any]], observers: tuple[Observer, ...]
+    method: Method,
+    behaviour: Callable[..., Awaitable[Any]],
+    read: Callable[[bytes], Any],
+    observers: Observers,
 ) -> Callable[..., Awaitable[Any]]:
     """For handlers that are coroutines: one response, or messages written to the context."""
-    received = _receiver(method)
+    received = _receiver(method, read)
 
     async def handle(request: Any, context: Context) -> Any:
         with _Served(method, context, observers) as call:
-            _begin(call, observers)
+            observers.begin(call)
             response = await behaviour(received(request, call), context)
             call.sent = 1
             return response
@@ -149,20 +217,21 @@ def _awaited(
 def _streamed(
     method: Method,
     behaviour: Callable[..., AsyncGenerator[Any]],
-    observers: tuple[Observer, ...],
+    read: Callable[[bytes], Any],
+    observers: Observers,
     stall_seconds: float,
 ) -> Callable[..., Awaitable[Any]]:
     """For handlers that give an asynchronous generator. It is closed as soon as the call ends, however that is."""
-    received = _receiver(method)
+    received = _receiver(method, read)
 
     async def handle(request: Any, context: Context) -> None:
         with _Served(method, context, observers) as call:
-            _begin(call, observers)
+            observers.begin(call)
             async with aclosing(behaviour(received(request, call), context)) as responses:
                 async for response in responses:
                     if not call.sent:
-                        await _open(context)
-                    await _write(context, response, stall_seconds)
+                        await open_stream(context)
+                    await send(context, response, stall_seconds)
                     call.sent += 1
             return
         await abort(call)
@@ -170,38 +239,14 @@ def _streamed(
     return handle
 
 
-async def _open(context: Context) -> None:
-    """Before the first message: gRPC would send this along with it, and again with the status of a call whose first
-    message its reader has no room for; that fails, and the call would never end."""
-    try:
-        await context.send_initial_metadata(())
-    except InternalError as error:
-        raise asyncio.CancelledError from error
+def _receiver(method: Method, read: Callable[[bytes], Any]) -> Callable[[Any, Call], Any]:
+    """Reads and counts what comes in: one request, or each of a stream's as it is asked for."""
 
+    def one(request: bytes, call: Call) -> Any:
+        return _read(read, request, call)
 
-async def _write(context: Context, response: Any, stall_seconds: float) -> None:
-    """Returns when the reader's window has room for more."""
-    try:
-        async with asyncio.timeout(stall_seconds):
-            await context.write(response)
-    except TimeoutError:
-        raise DeadlineExceeded(
-            Reason.STREAM_STALLED, f"the reader of this stream made no room for more within {stall_seconds:g} s"
-        ) from None
-    except InternalError as error:  # the call has ended, and its cancellation is on its way here
-        raise asyncio.CancelledError from error
-
-
-def _receiver(method: Method) -> Callable[[Any, Call], Any]:
-    """Counts what comes in: one request, or each of a stream's as it is read."""
-
-    def one(request: Any, call: Call) -> Any:
-        call.received = 1
-        return request
-
-    async def each(requests: AsyncIterator[Any], call: Call) -> AsyncIterator[Any]:
+    async def each(requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[Any]:
         async for request in requests:
-            call.received += 1
-            yield request
+            yield _read(read, request, call)
 
     return each if method.type in ("client_stream", "bidi_stream") else one

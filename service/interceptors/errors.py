@@ -73,15 +73,20 @@ def status(code: StatusCode, error: SpatialError) -> status_pb2.Status:
 
 
 async def abort(call: Call) -> NoReturn:
-    """Ends the call with the status of its error. What is not ours to say stays in the log."""
+    """Ends the call with the status of its error."""
+    await call.context.abort(*ending(call))
+
+
+def ending(call: Call) -> tuple[StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
+    """What to end a call with that failed: code, message and trailing metadata. What is not ours to say stays in the
+    log."""
     error = call.error
+    name = (HEADER, call.request_id)
     if call.code is StatusCode.UNIMPLEMENTED:  # in gRPC's own words, which have no reason of ours
-        await call.context.abort(call.code, "Method not implemented!", ((HEADER, call.request_id),))
+        return call.code, "Method not implemented!", (name,)
     if not isinstance(error, SpatialError):
         error = errors.InternalError(Reason.INTERNAL, "internal error")
-    details = status(call.code, error).SerializeToString()
-    trailing = ((HEADER, call.request_id), (DETAILS_KEY, details))
-    await call.context.abort(call.code, _message(error), trailing)
+    return call.code, _message(error), (name, (DETAILS_KEY, status(call.code, error).SerializeToString()))
 
 
 def _message(error: SpatialError) -> str:

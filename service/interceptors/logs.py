@@ -8,12 +8,11 @@ from grpc import StatusCode
 
 from service.access import PRINCIPAL
 from service.errors import SpatialError
-from service.interceptors.call import Call
+from service.interceptors.call import Call, Observer
 
 log = logging.getLogger("spatial.call")
 
 _LEVELS = {
-    StatusCode.OK: logging.DEBUG,
     StatusCode.INTERNAL: logging.ERROR,
     StatusCode.UNKNOWN: logging.ERROR,
     StatusCode.UNAVAILABLE: logging.WARNING,
@@ -22,12 +21,9 @@ _LEVELS = {
 }
 
 
-class CallLog:
-    def started(self, call: Call) -> None:
-        pass
-
+class CallLog(Observer):
     def ended(self, call: Call) -> None:
-        level = _LEVELS.get(call.code, logging.INFO)
+        level = logging.DEBUG if call.error is None else _LEVELS.get(call.code, logging.INFO)
         if not log.isEnabledFor(level):
             return
         fields = {

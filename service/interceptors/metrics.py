@@ -1,49 +1,28 @@
 """Counts and times every call."""
 
 from time import perf_counter
-from typing import NamedTuple
 
 from grpc import StatusCode
-from prometheus_client import Counter, Histogram
 
 from service.interceptors.call import Call, Method
+from service.observability.calls import Tally
 from service.observability.metrics import Metrics
 
-
-class _Series(NamedTuple):
-    """A method's series, looked up once."""
-
-    started: Counter
-    handling: Histogram
-    sent: Counter
-    received: Counter
-    handled: dict[StatusCode, Counter]
+_CODES = [code.name for code in StatusCode]
 
 
 class CallMetrics:
     def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._series: dict[Method, _Series] = {}
+        self._calls = metrics.calls
+        self._tallies: dict[Method, Tally] = {}
 
     def expect(self, method: Method) -> None:
-        """Makes a method's series before it is called, so that its rates start at 0."""
-        labels = (method.type, method.service, method.name)
-        metrics = self._metrics
-        handled = {code: metrics.handled.labels(*labels, code.name) for code in StatusCode}
-        self._series[method] = _Series(
-            metrics.started.labels(*labels),
-            metrics.handling.labels(*labels),
-            metrics.sent.labels(*labels),
-            metrics.received.labels(*labels),
-            handled,
-        )
+        """Makes a method's series before it is called."""
+        self._tallies[method] = self._calls.tally(method.type, method.service, method.name, _CODES)
 
     def started(self, call: Call) -> None:
-        self._series[call.method].started.inc()
+        self._tallies[call.method].started += 1
 
     def ended(self, call: Call) -> None:
-        series = self._series[call.method]
-        series.handled[call.code].inc()
-        series.handling.observe(perf_counter() - call.started)
-        series.sent.inc(call.sent)
-        series.received.inc(call.received)
+        seconds = perf_counter() - call.started
+        self._tallies[call.method].ended(call.code.name, seconds, call.sent, call.received)

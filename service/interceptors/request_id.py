@@ -7,7 +7,7 @@ import re
 from itertools import count
 from secrets import token_hex
 
-from service.interceptors.call import HEADER, Call
+from service.interceptors.call import HEADER, Call, Observer
 from service.observability.logs import REQUEST_ID, TRACE_ID
 
 TRACEPARENT = "traceparent"
@@ -15,7 +15,7 @@ _TRACE = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{
 _ACCEPTABLE = re.compile(r"[\x21-\x7e]{1,128}").fullmatch
 
 
-class RequestIds:
+class RequestIds(Observer):
     def __init__(self) -> None:
         self._prefix = token_hex(6)
         self._numbers = count(1)
@@ -25,9 +25,6 @@ class RequestIds:
         REQUEST_ID.set(call.request_id)
         TRACE_ID.set(self._trace(call))
         call.context.set_trailing_metadata(((HEADER, call.request_id),))
-
-    def ended(self, call: Call) -> None:
-        pass
 
     @staticmethod
     def _trace(call: Call) -> str | None:

@@ -7,7 +7,7 @@ from time import perf_counter
 
 from service.domain import Search
 from service.errors import SpatialError
-from service.interceptors.call import Call
+from service.interceptors.call import Call, Observer
 from service.observability.trail import Step, Value
 
 log = logging.getLogger("spatial.slow")
@@ -15,7 +15,7 @@ log = logging.getLogger("spatial.slow")
 Plan = Callable[[Search], Awaitable[str]]
 
 
-class SlowCalls:
+class SlowCalls(Observer):
     """`plan` gives the text of a search's plan; None where none is wanted. Streams take as long as their readers do,
     and are not judged."""
 
@@ -23,9 +23,6 @@ class SlowCalls:
         self._seconds = seconds
         self._plan = plan
         self._planning: asyncio.Task[None] | None = None
-
-    def started(self, call: Call) -> None:
-        pass
 
     def ended(self, call: Call) -> None:
         seconds = perf_counter() - call.started

@@ -1,10 +1,10 @@
 """How long calls wait before anybody looks at them, and which of them are refused for it.
 
-gRPC hands the event loop one call of a method after the other. Where the loop is the bottleneck, calls pile up in front
-of it, out of Python's sight and without limit. Their number, looked at many times a second, over the rate at which they
-are taken says how long one that comes now would wait. If that is too long time after time, what is beyond is refused as
-it is taken, which is cheaper than answering it. One in four is answered even so: a server that did nothing but refuse
-would be of no use.
+The event loop takes some calls from gRPC, and then sees to others. Where the loop is the bottleneck, calls pile up in
+front of it, out of Python's sight and without limit. Their number, looked at many times a second, over the rate at
+which they are taken says how long one that comes now would wait. If that is too long time after time, what is beyond is
+refused as it is taken, which is cheaper than answering it. One in four is answered even so: a server that did nothing
+but refuse would be of no use.
 """
 
 ANSWERED = 4  # one in so many

@@ -6,6 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from service.observability.calls import Calls
+
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 CALLS = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -20,12 +22,8 @@ REJECTIONS = (
     "memory_pressure",
 )
 
-CALL = ("grpc_type", "grpc_service", "grpc_method")
-
 
 class Metrics:
-    """The names of the first block are those that gRPC dashboards everywhere expect."""
-
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(name, text, labels, registry=registry)
@@ -36,11 +34,8 @@ class Metrics:
         self.registry = registry
         self._watched = _Watched()
         registry.register(self._watched)
-        self.started = counter("grpc_server_started", "Calls begun.", *CALL)
-        self.handled = counter("grpc_server_handled", "Calls ended.", *CALL, "grpc_code")
-        self.handling = seconds("grpc_server_handling_seconds", "How long calls took.", *CALL)
-        self.sent = counter("grpc_server_msg_sent", "Messages sent.", *CALL)
-        self.received = counter("grpc_server_msg_received", "Messages received.", *CALL)
+        self.calls = Calls(SECONDS)
+        registry.register(self.calls)
 
         self.checkout = seconds("spatial_pool_checkout_seconds", "How long a checkout waited.", "pool")
         self.pool_timeouts = counter("spatial_pool_timeouts", "Checkouts that waited in vain.", "pool")

@@ -8,15 +8,17 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.message import DecodeError
 
 from service.errors import InvalidArgument, NotFound, Reason, ResourceExhausted
 from service.interceptors.call import Call
 from service.interceptors.chain import Registrar
 from service.interceptors.request_id import RequestIds
+from service.interceptors.straight import StraightCalls
 from tests.servers import refusal
 
 SERVICE = "test.Kinds"
-KINDS = ("Unary", "ServerStream", "ClientStream", "BidiStream")
+KINDS = ("Unary", "Straight", "ServerStream", "ClientStream", "BidiStream")
 ERRORS = {
     b"not found": NotFound(Reason.LAYER_NOT_FOUND, "no such layer", metadata={"layer": "x"}),
     b"invalid": InvalidArgument(Reason.REQUIRED, "must be set", field="query"),
@@ -32,10 +34,12 @@ class Witness:
     refuse: Exception | None = None
     begun: list[str] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    there: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def started(self, call: Call) -> None:
         self.begun.append(call.method.name)
+        self.there.set()
         if self.refuse:
             raise self.refuse
 
@@ -48,6 +52,10 @@ class Handlers:
     """One handler of each kind: answers what it is sent, or raises the error of that name."""
 
     async def unary(self, request: bytes, context: Any) -> bytes:
+        if request == b"wait":
+            await asyncio.Event().wait()
+        if request == b"abort":
+            await context.abort(grpc.StatusCode.DATA_LOSS, "in its own words", (("more", "said"),))
         return self.answer(request)
 
     async def server_stream(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
@@ -71,25 +79,39 @@ class Handlers:
 
 @asynccontextmanager
 async def served(*observers: Any) -> AsyncIterator[Any]:
+    """Unary calls are served in both ways: by grpc.aio, and straight."""
     server = grpc.aio.server()
+    straight = StraightCalls.of(server)
+    assert straight is not None
     handlers = Handlers()
     methods: dict[str, Any] = {
-        "Unary": grpc.unary_unary_rpc_method_handler(handlers.unary),
-        "ServerStream": grpc.unary_stream_rpc_method_handler(handlers.server_stream),
-        "ClientStream": grpc.stream_unary_rpc_method_handler(handlers.client_stream),
-        "BidiStream": grpc.stream_stream_rpc_method_handler(handlers.bidi_stream),
+        "Unary": grpc.unary_unary_rpc_method_handler(handlers.unary, _read),
+        "ServerStream": grpc.unary_stream_rpc_method_handler(handlers.server_stream, _read),
+        "ClientStream": grpc.stream_unary_rpc_method_handler(handlers.client_stream, _read),
+        "BidiStream": grpc.stream_stream_rpc_method_handler(handlers.bidi_stream, _read),
     }
-    Registrar(server, [RequestIds(), *observers], stall_seconds=60).add_registered_method_handlers(SERVICE, methods)
+    observers = (RequestIds(), *observers)
+    Registrar(server, observers, stall_seconds=60).add_registered_method_handlers(SERVICE, methods)
+    registrar = Registrar(server, observers, 60, straight)
+    registrar.register(SERVICE, {"Straight": grpc.unary_unary_rpc_method_handler(handlers.unary, _read)}, straight)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
+    straight.begin()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel
     await server.stop(None)
+    await straight.close()
+
+
+def _read(request: bytes) -> bytes:
+    if request == b"nonsense":
+        raise DecodeError
+    return request
 
 
 async def call(channel: Any, kind: str, *messages: bytes) -> list[bytes]:
     path = f"/{SERVICE}/{kind}"
-    if kind == "Unary":
+    if kind in ("Unary", "Straight"):
         return [await channel.unary_unary(path)(messages[0])]
     if kind == "ServerStream":
         return [answer async for answer in channel.unary_stream(path)(messages[0])]
@@ -126,6 +148,7 @@ async def test_an_error_becomes_a_status_with_details(
     ("kind", "messages", "received", "sent"),
     [
         ("Unary", [b"a"], 1, 1),
+        ("Straight", [b"a"], 1, 1),
         ("ServerStream", [b"a"], 1, 2),
         ("ClientStream", [b"a", b"b", b"c"], 3, 1),
         ("BidiStream", [b"a", b"b", b"c"], 3, 3),
@@ -162,3 +185,86 @@ async def test_a_cancelled_stream_ends_as_cancelled() -> None:
         async with asyncio.timeout(5):
             await witness.over.wait()
     assert [each.code for each in witness.calls] == [grpc.StatusCode.CANCELLED]
+
+
+@pytest.mark.parametrize("kind", ["Unary", "Straight"])
+async def test_a_call_whose_caller_leaves_ends_as_cancelled(kind: str) -> None:
+    witness = Witness()
+    async with served(witness) as channel:
+        waiting = channel.unary_unary(f"/{SERVICE}/{kind}")(b"wait")
+        async with asyncio.timeout(5):
+            await witness.there.wait()
+            waiting.cancel()
+            await witness.over.wait()
+    assert [each.code for each in witness.calls] == [grpc.StatusCode.CANCELLED]
+
+
+@pytest.mark.parametrize("kind", ["Unary", "Straight"])
+async def test_a_call_whose_deadline_passes_ends_as_that(kind: str) -> None:
+    witness = Witness()
+    async with served(witness) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary(f"/{SERVICE}/{kind}")(b"wait", timeout=0.2)
+        async with asyncio.timeout(5):
+            await witness.over.wait()
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert [each.code for each in witness.calls] == [grpc.StatusCode.DEADLINE_EXCEEDED]
+
+
+@pytest.mark.parametrize("kind", ["Unary", "Straight"])
+async def test_a_handler_may_end_its_call_itself(kind: str) -> None:
+    witness = Witness()
+    async with served(witness) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(channel, kind, b"abort")
+        async with asyncio.timeout(5):
+            await witness.over.wait()
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.DATA_LOSS, "in its own words")
+    assert dict(caught.value.trailing_metadata())["more"] == "said"
+    assert [each.code for each in witness.calls] == [grpc.StatusCode.DATA_LOSS]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_bytes_that_are_no_message_are_the_callers_mistake(kind: str) -> None:
+    async with served() as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(channel, kind, b"nonsense")
+    seen = refusal(caught.value)
+    assert (seen.code, seen.reason) == ("INVALID_ARGUMENT", "INVALID_ENCODING")
+
+
+async def test_calls_that_come_straight_know_who_calls_and_until_when() -> None:
+    witness = Witness()
+    async with served(witness) as channel:
+        await channel.unary_unary(f"/{SERVICE}/Straight")(b"a", timeout=60)
+        await channel.unary_unary(f"/{SERVICE}/Straight")(b"a", metadata=(("name", "value"),))
+    first, second = (each.context for each in witness.calls)
+    assert 0 < (first.time_remaining() or 0.0) <= 60
+    assert second.time_remaining() is None
+    assert ("name", "value") in (second.invocation_metadata() or ())
+    assert first.peer().startswith("ipv4:127.0.0.1:")
+
+
+async def test_many_calls_at_once_are_each_answered_with_their_own() -> None:
+    """More than gRPC may hand over at once, and more steps than are taken in a row."""
+    async with served() as channel:
+        invoke = channel.unary_unary(f"/{SERVICE}/Straight")
+        asked = [b"%d" % number for number in range(500)]
+        assert await asyncio.gather(*(invoke(each) for each in asked)) == asked
+
+
+async def test_a_server_that_stops_lets_straight_calls_end_and_cuts_off_those_that_do_not() -> None:
+    witness = Witness()
+    async with served(witness) as channel:
+        waiting = channel.unary_unary(f"/{SERVICE}/Straight")(b"wait")
+        async with asyncio.timeout(5):
+            await witness.there.wait()
+    with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+        await waiting
+    async with asyncio.timeout(5):
+        await witness.over.wait()
+    assert [each.code for each in witness.calls] == [grpc.StatusCode.CANCELLED]
+
+
+async def test_where_the_servers_core_is_not_found_no_call_comes_straight() -> None:
+    assert StraightCalls.of(object()) is None  # type: ignore[arg-type]
