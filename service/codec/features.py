@@ -17,18 +17,19 @@ from service.db.queries import Statement
 from service.domain import Encoding
 from spatial.v1 import feature_pb2
 
-_FIELDS = feature_pb2.Feature.DESCRIPTOR.fields_by_name
+FIELDS = feature_pb2.Feature.DESCRIPTOR.fields_by_name
 # The responses that carry features, and FeatureRows, have them in their first field.
-_FRAMES = wire.Prefixes(wire.tag(1, wire.LENGTH))
+ELEMENT = wire.tag(1, wire.LENGTH)
+_FRAMES = wire.Prefixes(ELEMENT)
 _SCOPE: Mapping[str, Any] = {
     "join": b"".join,
     "frames": _FRAMES,
-    "ids": wire.SizedPrefixes(wire.Prefixes(wire.tag(_FIELDS["id"].number, wire.LENGTH))),
-    "around_properties": wire.SizedPrefixes(wire.Prefixes(wire.tag(_FIELDS["properties"].number, wire.LENGTH))),
-    "etags": wire.SizedPrefixes(wire.Prefixes(wire.tag(_FIELDS["etag"].number, wire.LENGTH))),
+    "ids": wire.SizedPrefixes(wire.Prefixes(wire.tag(FIELDS["id"].number, wire.LENGTH))),
+    "around_properties": wire.SizedPrefixes(wire.Prefixes(wire.tag(FIELDS["properties"].number, wire.LENGTH))),
+    "etags": wire.SizedPrefixes(wire.Prefixes(wire.tag(FIELDS["etag"].number, wire.LENGTH))),
     "write_distance": Struct("<Bd").pack,
 }
-_DISTANCE_TAG = wire.tag(_FIELDS["distance_meters"].number, wire.FIXED64)[0]
+DISTANCE_TAG = wire.tag(FIELDS["distance_meters"].number, wire.FIXED64)[0]
 _DISTANCE_BYTES = 9
 
 
@@ -115,7 +116,7 @@ def _feature_source(statement: Statement, srid: int) -> _Source:
         if column.kind == "key":
             _write_key(source, index, column)
         elif column.kind == "distance":
-            source.pieces.append(f"write_distance({_DISTANCE_TAG}, {value_name(index)})")
+            source.pieces.append(f"write_distance({DISTANCE_TAG}, {value_name(index)})")
             source.sizes.append(str(_DISTANCE_BYTES))
         elif column.kind == "geometry":
             output = statement.shape.output

@@ -25,6 +25,8 @@ class ResponseWriter:
     def page(self, page: Page, answer: Answer, bound_to: Callable[[], bytes]) -> bytes:
         """As many features as the page may have and the limit on bytes lets through, but at least one. `bound_to` is
         what a token for the next page is bound to, asked for where there is one."""
+        if len(answer.rows) <= page.size and (written := self._written(answer)) is not None:
+            return written
         framed = _features(answer)[: page.size]
         fitting = self._fitting(framed)
         if fitting < len(answer.rows) or answer.cut:
@@ -34,6 +36,8 @@ class ResponseWriter:
 
     def all(self, answer: Answer) -> bytes:
         """Every feature; RESPONSE_TOO_LARGE where they pass the limit on bytes."""
+        if (written := self._written(answer)) is not None:
+            return written
         framed = _features(answer)
         self._check_size(answer, framed)
         return b"".join(framed)
@@ -60,6 +64,11 @@ class ResponseWriter:
     def count(answer: Answer) -> int:
         ((_, count),) = answer.rows
         return int(count)
+
+    def _written(self, answer: Answer) -> bytes | None:
+        """All features, if that is how they came and they stay within the limit on bytes."""
+        written = answer.written
+        return written if written is not None and len(written) <= self._max_bytes else None
 
     def _fitting(self, framed: list[bytes]) -> int:
         """How many from the front stay within the limit on bytes; one always does."""

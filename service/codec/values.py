@@ -22,11 +22,15 @@ _GEOMETRY = wire.tag(feature_pb2.Feature.DESCRIPTOR.fields_by_name["geometry"].n
 _SRID = wire.tag(_GEOMETRY_FIELDS["srid"].number, wire.VARINT)
 
 
-def geometry_prefixes(encoding: Encoding, srid: int) -> wire.SizedPrefixes:
-    """Before WKB, the text of WKT, or the Struct of GeoJSON in a Feature; nothing for null."""
+def geometry_starts(encoding: Encoding, srid: int) -> tuple[bytes, bytes]:
+    """The tags before WKB, the text of WKT, or the Struct of GeoJSON in a Feature."""
     field = {Encoding.WKB: "wkb", Encoding.WKT: "wkt", Encoding.GEOJSON: "geojson"}[encoding]
-    tag = wire.tag(_GEOMETRY_FIELDS[field].number, wire.LENGTH)
-    return wire.SizedPrefixes(wire.Prefixes(_GEOMETRY, _SRID + wire.varint(srid) + tag))
+    return _GEOMETRY, _SRID + wire.varint(srid) + wire.tag(_GEOMETRY_FIELDS[field].number, wire.LENGTH)
+
+
+def geometry_prefixes(encoding: Encoding, srid: int) -> wire.SizedPrefixes:
+    """What stands before them; nothing for null."""
+    return wire.SizedPrefixes(wire.Prefixes(*geometry_starts(encoding, srid)))
 
 
 def geometry_encoder(encoding: Encoding, srid: int) -> Encoder:

@@ -5,7 +5,7 @@ known beforehand does not. Tests hold what is written here against what protobuf
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from math import isfinite
 from struct import Struct
@@ -42,6 +42,20 @@ def content(field: bytes) -> bytes:
     while field[at] > 0x7F:
         at += 1
     return field[at + 1 :]
+
+
+def elements(message: bytes) -> Iterator[bytes]:
+    """The fields of a message that has none but such of variable length, with tags of one byte."""
+    start = 0
+    while start < len(message):
+        size, at = 0, start + 1
+        for shift in range(0, 35, 7):
+            byte = message[at]
+            at += 1
+            size |= (byte & 0x7F) << shift
+            if byte <= 0x7F:
+                break
+        yield message[start : (start := at + size)]
 
 
 class Prefixes(dict[int, bytes]):
@@ -156,15 +170,25 @@ def _integer(digits: str) -> int | str:
     return int(digits) if len(digits) < 20 else digits
 
 
+def entry_starts(name: str) -> tuple[bytes, bytes, bytes]:
+    """The tags before the text of a string property called `name`."""
+    return _ENTRY, key(name), _STRING
+
+
 @cache
 def entry_prefixes(name: str) -> SizedPrefixes:
     """Before the text of a string property called `name`; for null, the whole entry."""
-    return SizedPrefixes(Prefixes(_ENTRY, key(name), _STRING), null=entry(key(name), NULL))
+    return SizedPrefixes(Prefixes(*entry_starts(name)), null=entry(key(name), NULL))
+
+
+def number_start(name: str) -> bytes:
+    """Before the double of a property called `name`."""
+    return entry(key(name), number(0))[:-_DOUBLE_BYTES]
 
 
 def number_entry(name: str) -> Callable[[float], bytes]:
     """From a finite number to the entry of a property called `name`."""
-    start = entry(key(name), number(0))[:-_DOUBLE_BYTES]
+    start = number_start(name)
     return partial(Struct(f"<{len(start)}sd").pack, start)
 
 

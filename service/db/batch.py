@@ -11,6 +11,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatev
 from service.db.cancel import StatementGuard
 from service.db.copy import Copied, CopyBuffer, Decoder, Row
 from service.db.lane import Ran
+from service.db.packed import PackedRows, PackedStatement
 from service.db.queries import Statement
 from service.domain import Argument, Search, Shape
 
@@ -25,8 +26,13 @@ class Answer:
     more, which did not fit the budget."""
 
     statement: Statement
-    rows: list[Row]
+    rows: Sequence[Row]
     cut: bool = False
+
+    @property
+    def written(self) -> bytes | None:
+        """All rows as PostgreSQL wrote them, if it did."""
+        return self.rows.written if isinstance(self.rows, PackedRows) else None
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +53,7 @@ class Batch:
     statement: Statement
     calls: list[Call]
     read: Decoder
+    packed: PackedStatement | None = None
     guard: StatementGuard = field(default_factory=StatementGuard)
     waiting: int = 0  # callers that are still there
     running: bool = True
@@ -58,9 +65,12 @@ class Batch:
     def shape(self) -> Shape:
         return self.statement.shape
 
-    def perform(self, cursor: Cursor, buffer: CopyBuffer) -> Copied:
+    def perform(self, cursor: Cursor, buffer: CopyBuffer) -> Copied | list[PackedRows]:
         """On the lane's thread. What was sent is read on the event loop, while the lane goes on."""
-        copied = buffer.copy(cursor, cursor.mogrify(self.statement.copy, self._parameters()))
+        given = self._parameters()
+        if self.packed is not None and (found := self.packed.run(cursor, given)) is not None:
+            return found
+        copied = buffer.copy(cursor, cursor.mogrify(self.statement.copy, given))
         if copied.cut and len(self.calls) > 1:
             raise Overflow
         return copied
@@ -68,15 +78,17 @@ class Batch:
     def _parameters(self) -> dict[str, Argument]:
         return parameters(self.statement, [call.search.arguments for call in self.calls])
 
-    def answers(self, copied: Copied) -> list[Answer]:
+    def answers(self, sent: Copied | list[PackedRows]) -> list[Answer]:
         """Each call's own rows, told by the ordinal in front of them."""
-        rows = self.read(copied.data)
+        if not isinstance(sent, Copied):
+            return [Answer(self.statement, rows) for rows in sent]
+        rows = self.read(sent.data)
         if len(self.calls) == 1:
-            return [Answer(self.statement, rows, copied.cut)]
-        answers = [Answer(self.statement, []) for _ in self.calls]
+            return [Answer(self.statement, rows, sent.cut)]
+        own: list[list[Row]] = [[] for _ in self.calls]
         for row in rows:
-            answers[row[0] - 1].rows.append(row)
-        return answers
+            own[row[0] - 1].append(row)
+        return [Answer(self.statement, rows) for rows in own]
 
 
 @dataclass(slots=True, eq=False)

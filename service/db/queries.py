@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
-from sqlalchemy import Select, select, true
+from sqlalchemy import ClauseElement, select, true
 from sqlalchemy.dialects import postgresql
 
 from service.catalog import Catalog, Layer
@@ -117,5 +116,5 @@ def build(layer: Layer, shape: Shape) -> Statement:
     return Statement(shape, compiled(statement), names, (ordinal, *columns), layer)
 
 
-def compiled(statement: Select[Any]) -> str:
+def compiled(statement: ClauseElement) -> str:
     return str(statement.compile(dialect=_DIALECT))

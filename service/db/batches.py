@@ -1,0 +1,109 @@
+"""What becomes of batches on the event loop: how they are made, and what their callers are handed in the end."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any
+
+from service.db.batch import Batch, Call
+from service.db.cancel import Abandoned
+from service.db.canceller import Canceller
+from service.db.copy import Copied, Decoder
+from service.db.errors import is_rejection, translated
+from service.db.lane import Outcome
+from service.db.packed import Packed, PackedRows
+from service.db.queries import Statement, Statements
+from service.domain import Shape
+from service.errors import DeadlineExceeded
+from service.observability.metrics import Metrics
+
+
+class Batches:
+    def __init__(
+        self,
+        statements: Statements,
+        reader: Callable[[Statement], Decoder],
+        packed: Packed | None,
+        canceller: Canceller,
+        metrics: Metrics,
+    ) -> None:
+        self._statements = statements
+        self._reader = reader
+        self._packed = packed
+        self._canceller = canceller
+        self._metrics = metrics
+
+    def made(self, shape: Shape, calls: list[Call], *, packed: bool = False) -> Batch:
+        """On any thread. `packed` where PostgreSQL may write the answers, if it can."""
+        statement = self._statements[shape]
+        batch = Batch(statement, calls, self._reader(statement))
+        if packed and self._packed is not None:
+            batch.packed = self._packed[statement]
+        return batch
+
+    def begin(self, batch: Batch) -> None:
+        """From here on it counts when a caller leaves. One may have left since a lane took the call by itself."""
+        now = perf_counter()
+        for call in batch.calls:
+            self._metrics.lane_wait.observe(now - call.since)
+            if not call.future.done():
+                call.job = batch
+                batch.waiting += 1
+        self._metrics.batch_size.observe(len(batch.calls))
+        if not batch.waiting:
+            self._canceller.cancel(batch.guard)
+
+    def let_go(self, call: Call) -> None:
+        """Its caller is no longer there. A statement is cancelled when the last one has gone."""
+        batch = call.job
+        if batch is None or not call.future.cancelled():
+            return
+        batch.waiting -= 1
+        if batch.running and not batch.waiting:
+            self._canceller.cancel(batch.guard)
+
+    def settle(self, batch: Batch, outcome: Outcome, again: Callable[[Sequence[Call]], None]) -> int:
+        """Hands each caller its own rows, and says how many there were; what failed together is run `again`, apart."""
+        batch.running = False
+        batch.seconds = outcome.seconds
+        for call in batch.calls:
+            call.ran = outcome.ran
+        if batch.limit is not None:
+            batch.limit.cancel()
+        self._metrics.query.labels(batch.shape.name, batch.shape.layer).observe(outcome.seconds)
+        if outcome.error is None:
+            return self._deliver(batch, outcome.result)
+        if outcome.fatal or (len(batch.calls) == 1 and not isinstance(outcome.error, Abandoned)):
+            self._refuse(batch, outcome.error)
+        else:  # those whose caller has gone are left out there
+            again(batch.calls)
+        return 0
+
+    def _deliver(self, batch: Batch, sent: Copied | list[PackedRows]) -> int:
+        try:
+            answers = batch.answers(sent)
+        except Exception as error:  # whatever it is, nobody may be left waiting
+            self._refuse(batch, translated(error))
+            return 0
+        for call, answer in zip(batch.calls, answers, strict=True):
+            call.job = None  # they know each other, and would keep the answers until the next collection of garbage
+            succeed(call.future, answer)
+        return sum(len(answer.rows) for answer in answers)
+
+    def _refuse(self, batch: Batch, error: Exception) -> None:
+        if isinstance(error, DeadlineExceeded):
+            self._metrics.cancelled.labels("statement_timeout").inc()
+        if is_rejection(error):
+            self._metrics.rejected.labels(error.reason.lower()).inc(len(batch.calls))
+        for call in batch.calls:
+            fail(call.future, error)
+
+
+def succeed(future: asyncio.Future[Any], result: object) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
