@@ -1,8 +1,8 @@
 """`spatial load`: a file, into a layer."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -14,6 +14,7 @@ from service.cli import settings
 from service.cli.credentials import connecting
 from service.cli.export.signals import stoppable
 from service.cli.pace import paced
+from service.embedded import EmbeddedPostgres
 from service.errors import SpatialError
 from service.loading import direct
 from service.loading.creating import created, planned
@@ -23,6 +24,7 @@ from service.loading.manner import Manner
 from service.loading.mapping import ColumnMapping, Target, map_columns, read_pairs
 from service.loading.report import write_report
 from service.loading.source import Source, Wanted
+from service.postgres.programs import PostgresError
 
 SHOWN = 5  # rejections on the terminal
 SOME_REJECTED, FAILED = 1, 2
@@ -57,6 +59,12 @@ class Loaded(NamedTuple):
 @click.option("--dry-run", is_flag=True, help="Do everything but commit.")
 @click.option("--rejected", type=click.Path(path_type=Path), metavar="FILE", help="Write what is rejected as GeoJSON.")
 @click.option("--quiet", is_flag=True, help="No progress, and nothing at the end but what is wrong.")
+@click.option(
+    "--embedded",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Load into a private PostGIS cluster in this directory, unless SPATIAL_DATABASE_URL names another database.",
+)
 @click.option("--target", metavar="HOST:PORT", help="Load through a running server, rather than into the database.")
 @connecting
 @click.pass_context
@@ -81,7 +89,7 @@ def load(context: click.Context, /, file: Path, **options: Any) -> None:
     try:
         with stoppable():
             loaded = _load(file, options)
-    except (LoadError, SpatialError) as error:
+    except (LoadError, PostgresError, SpatialError) as error:
         _fail(str(error))
     except DBAPIError as error:
         _fail(str(error.orig).partition("\n")[0])
@@ -94,7 +102,8 @@ def _load(file: Path, options: Mapping[str, Any]) -> Loaded:
     source = open_source(file, _wanted(options))
     if options["target"]:
         return _through_server(file, source, options)
-    return _into_database(file, source, options)
+    with _database(options["directory"]) as url:
+        return _into_database(file, source, url, options)
 
 
 def _through_server(file: Path, source: Source, options: Mapping[str, Any]) -> Loaded:
@@ -109,9 +118,19 @@ def _through_server(file: Path, source: Source, options: Mapping[str, Any]) -> L
     return loaded
 
 
-def _into_database(file: Path, source: Source, options: Mapping[str, Any]) -> Loaded:
+@contextmanager
+def _database(directory: Path | None) -> Iterator[str]:
     known = settings.load()
-    with direct.database(known, settings.database_url(known)) as database:
+    if directory is not None and known.database_url is None:
+        with EmbeddedPostgres(directory) as cluster:
+            direct.prepare(cluster.url)
+            yield cluster.url
+    else:
+        yield settings.database_url(known)
+
+
+def _into_database(file: Path, source: Source, url: str, options: Mapping[str, Any]) -> Loaded:
+    with direct.database(settings.load(), url) as database:
         made = planned(source, options["layer"], **_table(options)) if options["create"] else None
         keeping = created(made, database.engine, dry_run=options["dry_run"], keep=options["keep"]) if made else None
         with keeping or nullcontext():
@@ -132,6 +151,8 @@ def _check(options: Mapping[str, Any]) -> None:
         raise click.UsageError("--create makes a table without rows: there is nothing to upsert")
     if options["create"] and options["target"]:
         raise click.UsageError("--create needs the database: it does not go with --target")
+    if options["directory"] and options["target"]:
+        raise click.UsageError("--embedded is a database: it does not go with --target")
     if options["match"] and options["mode"] != "upsert":
         raise click.UsageError("--match goes with --mode upsert")
     for name in ("srid", "keep"):

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, NullPool, create_engine, func, select, text
 from sqlalchemy.exc import OperationalError
 
 from service.catalog import Catalog, Layer, shipped_layers
@@ -17,7 +17,7 @@ from service.changes import ImportPlan, Incoming
 from service.codec.arriving.geometries import ArrivalReader
 from service.codec.systems import KnownSystems
 from service.codec.wkb_types import GeometryLimits
-from service.db.engine import Pool, bulk_pool
+from service.db.engine import Pool, bulk_pool, database_url
 from service.db.imports.importer import Importer, ImportOutcome
 from service.db.ledger import imports
 from service.errors import NotFound
@@ -145,6 +145,13 @@ def _table(name: str) -> tuple[LayerOptions, ...]:
         return (LayerOptions(table=name, name=name, writable=True, unindexed=True),)
     except ValidationError:
         return ()
+
+
+def prepare(url: str) -> None:
+    """Has PostGIS in a database that may be new; its own role must be allowed to."""
+    engine = create_engine(database_url(url), poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE EXTENSION IF NOT EXISTS postgis"))
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from google.protobuf.message import Message
 from service.changes import Edit
 from service.codec.arriving.edits import EditReader
 from service.codec.written import with_freshness
-from service.db.writing.attempts import Written
 from service.db.writing.editing import Edits
+from service.db.writing.jobs import Written
 from service.db.writing.writer import Writer
 from service.errors import SpatialError
 from service.interceptors.call import Context

@@ -6,6 +6,7 @@ from functools import partial
 from service.catalog import Catalog
 from service.changes import ImportPlan
 from service.codec.arriving.imports import ImportReader
+from service.codec.arriving.promises import checked_id
 from service.codec.imported import finished, so_far
 from service.db.canceller import Canceller
 from service.db.imports import entries
@@ -63,7 +64,7 @@ class ImportServicer:
     async def GetImport(self, request: write_pb2.GetImportRequest, context: Context) -> write_pb2.GetImportResponse:
         if not request.import_id:
             raise InvalidArgument(Reason.REQUIRED, "an id is needed", field="import_id")
-        found = await self._lanes.run(partial(entries.find, id_=request.import_id))
+        found = await self._lanes.run(partial(entries.find, id_=checked_id(request.import_id, "import_id")))
         srid = self._srid(found.layer, 0)
         return so_far(found.layer, found.totals, found.rejections, srid, complete=found.complete)
 

@@ -140,7 +140,22 @@ def test_lines_for_the_table_itself_have_geometries_in_hex(
     keys: list[str] | None, geometries: list[bytes | None] | None, expected: bytes
 ) -> None:
     incoming = Incoming([0, 1], keys, geometries, {"name": ["a", "b"]})
-    gathering = Gathering(ChunkSize(), None)
+    gathering = Gathering(ChunkSize(straight=True), None, straight=True)
     list(gathering.add(incoming, 0))
     (chunk,) = gathering.rest()
     assert chunk.straight() == expected
+
+
+@pytest.mark.parametrize("keys", [None, ["\\N", "2"]], ids=["no keys", "keys"])
+@pytest.mark.parametrize("geometries", [None, [GEOMETRY, None]], ids=["no geometries", "geometries"])
+def test_what_the_table_itself_refuses_is_staged_as_any_other_rows_are(
+    keys: list[str] | None, geometries: list[bytes | None] | None
+) -> None:
+    incoming = Incoming([0, 1], keys, geometries, {"name": ["a\tb", None]})
+    staged = []
+    for straight in (False, True):
+        gathering = Gathering(ChunkSize(straight=straight), None, straight=straight)
+        list(gathering.add(incoming, 0))
+        (chunk,) = gathering.rest()
+        staged.append([half.copy(0, *half.kinds()) for half in (chunk, *chunk.halves())])
+    assert staged[0] == staged[1]

@@ -13,7 +13,7 @@ from service.codec.arriving.promises import promise_of, writable_layer
 from service.codec.arriving.texts import text_of
 from service.codec.fields import at
 from service.domain import Key
-from service.errors import InvalidArgument, Reason
+from service.errors import InvalidArgument, Reason, SpatialError
 from spatial.v1 import feature_pb2, write_pb2
 
 _NULL = struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
@@ -56,7 +56,7 @@ class EditReader:
             Act.DELETE,
             layer.name,
             _required_key(layer, request.id),
-            etag=request.etag,
+            etag=_etag(request.etag),
             validate_only=request.validate_only,
             promise=promise_of(request),
             revision=layer.revision,
@@ -83,7 +83,7 @@ class EditReader:
             values,
             changed.defaults,
             geometry,
-            etag=feature.etag,
+            etag=_etag(feature.etag),
             output=fields.output(layer, request.output, self._arrivals.systems, etags=True),
             validate_only=request.validate_only,
             promise=promise_of(request),
@@ -104,12 +104,18 @@ class EditReader:
 
 def _values(layer: Layer, feature: feature_pb2.Feature, names: Iterable[str]) -> tuple[tuple[str, str | None], ...]:
     """A property that the feature does not have becomes null."""
-    values = []
-    for name in names:
-        with at(f"properties.{name}"):
-            value = feature.properties.fields.get(name, _NULL)
-            values.append((name, text_of(layer, layer.properties[name], value)))
+    values, given, name = [], feature.properties.fields, ""
+    try:
+        for name in names:
+            values.append((name, text_of(layer, layer.properties[name], given.get(name, _NULL))))
+    except SpatialError as error:
+        raise error.at(f"properties.{name}") from error.__cause__
     return tuple(values)
+
+
+def _etag(text: str) -> str:
+    """As PostgreSQL can compare it: one with a NUL is nobody's, and stays so."""
+    return text.replace("\0", "?")
 
 
 def _key(layer: Layer, text: str) -> Key:
@@ -125,7 +131,6 @@ def _required_key(layer: Layer, text: str) -> Key:
 
 
 def _check_unset(feature: feature_pb2.Feature, *names: str) -> None:
-    given = {field.name for field, _ in feature.ListFields()}
     for name in names:
-        if name in given:
+        if feature.HasField(name) if name == "distance_meters" else getattr(feature, name):
             raise InvalidArgument(Reason.UNEXPECTED_FIELD, f"{name} cannot be written", field=name)

@@ -1,7 +1,7 @@
 """Values on their way into columns, as texts that PostgreSQL reads."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -31,21 +31,16 @@ _LISTS: Final = {
 
 def text_of(layer: Layer, prop: Property, value: struct_pb2.Value) -> str | None:
     """None is null; INVALID_PROPERTY_VALUE, without a field, for what the property cannot have."""
-    return text_writer(layer, prop)(value)
+    try:
+        content = _content(value)
+        return None if content is None else writer(prop)(content)
+    except Unfit as why:
+        raise _refused(layer, prop, str(why)) from None
 
 
 def text_writer(layer: Layer, prop: Property) -> Callable[[struct_pb2.Value], str | None]:
     """`text_of` for many values of a property."""
-    write = writer(prop)
-
-    def text(value: struct_pb2.Value) -> str | None:
-        try:
-            content = _content(value)
-            return None if content is None else write(content)
-        except Unfit as why:
-            raise _refused(layer, prop, str(why)) from None
-
-    return text
+    return partial(text_of, layer, prop)
 
 
 def texts_of(layer: Layer, prop: Property, column: feature_pb2.Column, count: int) -> tuple[Texts, Refusals]:

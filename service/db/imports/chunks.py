@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from service.changes import Incoming, Rejection
-from service.db.imports.lines import GEOMETRY_PREFIX, lines_of
+from service.db.imports.lines import lines_of, with_prefix
 
 FIRST_ROWS, FEWEST_ROWS, MOST_ROWS = 1000, 50, 20_000
 MOST_BYTES = 4 * 1024 * 1024
 SECONDS = 0.5  # that a chunk should take: long enough to be worth its commit, short enough to be lost
+# Of a table that goes again if the import fails, nothing is saved by committing often.
+STRAIGHT_ROWS, STRAIGHT_BYTES, STRAIGHT_SECONDS = 50_000, 16 * 1024 * 1024, 2.0
 
 
 class Brought(NamedTuple):
@@ -28,7 +30,7 @@ class Brought(NamedTuple):
 @dataclass(slots=True, eq=False)
 class Chunk:
     """Rows `first` to `end` of an import, without `end`: those that are to be written, a line for COPY each, and those
-    that were refused before."""
+    that were refused before. Lines that are `bare` are as the layer's own table takes them."""
 
     first: int
     end: int
@@ -37,6 +39,7 @@ class Chunk:
     names: list[str] = field(default_factory=list)  # what each row calls itself in a rejection
     lines: list[str] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
+    bare: bool = False
 
     def joined(self, other: "Chunk") -> "Chunk":
         """With the rows that follow it."""
@@ -55,23 +58,18 @@ class Chunk:
     def copy(self, kind: int, brought: Brought) -> bytes:
         """The lines of the rows that bring this, each with its place and the number of its kind before it."""
         lines = (
-            f"{place}\t{kind}\t{line}\n"
+            f"{place}\t{kind}\t{self._staged(line, brought)}\n"
             for place, (line, own) in enumerate(zip(self.lines, self.brought, strict=True))
             if own is brought
         )
         return "".join(lines).encode()
 
+    def _staged(self, line: str, brought: Brought) -> str:
+        return with_prefix(line, keyed=brought.keys) if self.bare and brought.geometry else line
+
     def straight(self) -> bytes:
-        """The lines as a table with a geometry takes them: in hex, and not as bytes in hex."""
-        (brought,) = self.kinds()
-        if not brought.geometry:
-            return "".join(f"{line}\n" for line in self.lines).encode()
-        place = len(GEOMETRY_PREFIX)
-        lines = []
-        for line in self.lines:
-            key, tab, rest = line.partition("\t") if brought.keys else ("", "", line)
-            lines.append(f"{key}{tab}{rest[place:] if rest.startswith(GEOMETRY_PREFIX) else rest}\n")
-        return "".join(lines).encode()
+        """Bare lines, as the layer's own table takes them."""
+        return "\n".join([*self.lines, ""]).encode()
 
     def halves(self) -> "tuple[Chunk, Chunk]":
         middle = len(self.numbers) // 2
@@ -88,6 +86,7 @@ class Chunk:
             self.names[inside],
             self.lines[inside],
             [each for each in self.rejections if first <= each.row < end],
+            self.bare,
         )
 
 
@@ -99,22 +98,26 @@ def _before(numbers: Sequence[int], number: int) -> int:
 class ChunkSize:
     """How many rows the next chunk should have, after how long the last ones took."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, straight: bool = False) -> None:
         self.rows = FIRST_ROWS
+        self.most_rows = STRAIGHT_ROWS if straight else MOST_ROWS
+        self.most_bytes = STRAIGHT_BYTES if straight else MOST_BYTES
+        self._seconds = STRAIGHT_SECONDS if straight else SECONDS
 
     def took(self, rows: int, seconds: float) -> None:
         """A chunk that the caller's pace made small says little of what a larger one would take."""
-        wanted = rows * SECONDS / max(seconds, 1e-3)
+        wanted = rows * self._seconds / max(seconds, 1e-3)
         if wanted < self.rows or rows >= self.rows // 2:
-            self.rows = int(min(max(wanted, self.rows / 2, FEWEST_ROWS), self.rows * 2, MOST_ROWS))
+            self.rows = int(min(max(wanted, self.rows / 2, FEWEST_ROWS), self.rows * 2, self.most_rows))
 
 
 class Gathering:
     """Rows that wait to be a whole chunk."""
 
-    def __init__(self, size: ChunkSize, match: str | None) -> None:
+    def __init__(self, size: ChunkSize, match: str | None, *, straight: bool = False) -> None:
         self._size = size
         self._match = match
+        self._straight = straight
         self._kinds: dict[Brought, Brought] = {}
         self._chunk: Chunk | None = None
         self._bytes = 0
@@ -122,7 +125,7 @@ class Gathering:
     def add(self, incoming: Incoming, first: int) -> Iterator[Chunk]:
         """The chunks that have become full; rows below `first` are left out."""
         brought = Brought.by(incoming)
-        rows = _whole(incoming, self._kinds.setdefault(brought, brought), self._match, first)
+        rows = _whole(incoming, self._kinds.setdefault(brought, brought), self._match, first, bare=self._straight)
         if rows.end <= first:
             return
         line_bytes = sum(map(len, rows.lines)) // max(1, len(rows.lines)) + 1
@@ -150,17 +153,17 @@ class Gathering:
         waiting = self._chunk
         return waiting is not None and (
             len(waiting.numbers) >= self._size.rows
-            or self._bytes + line_bytes > MOST_BYTES
-            or len(waiting.rejections) >= MOST_ROWS
+            or self._bytes + line_bytes > self._size.most_bytes
+            or len(waiting.rejections) >= self._size.most_rows
         )
 
     def _room(self, line_bytes: int) -> int:
         waiting = 0 if self._chunk is None else len(self._chunk.numbers)
-        room = min(self._size.rows - waiting, (MOST_BYTES - self._bytes) // line_bytes)
+        room = min(self._size.rows - waiting, (self._size.most_bytes - self._bytes) // line_bytes)
         return max(1, room) if not waiting else max(0, room)
 
 
-def _whole(incoming: Incoming, brought: Brought, match: str | None, first: int) -> Chunk:
+def _whole(incoming: Incoming, brought: Brought, match: str | None, first: int, *, bare: bool) -> Chunk:
     """All rows from `first` on, as if they were one chunk."""
     names = incoming.values.get(match) if match else incoming.keys
     ends = [*incoming.numbers[-1:], *(each.row for each in incoming.rejections)]
@@ -171,7 +174,8 @@ def _whole(incoming: Incoming, brought: Brought, match: str | None, first: int) 
         list(incoming.numbers),
         [brought] * len(incoming.numbers),
         [name or "" for name in names or ()] or [""] * len(incoming.numbers),
-        lines_of(incoming),
+        lines_of(incoming, bare=bare),
         sorted(incoming.rejections),
+        bare,
     )
     return whole if whole.first >= first else whole.part(first, whole.end)

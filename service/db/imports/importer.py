@@ -44,7 +44,7 @@ class Progress:
         self.id = plan.id
         self.rows = importing.totals.rows
         self.importing = importing
-        self.gathering = Gathering(size, plan.match)
+        self.gathering = Gathering(size, plan.match, straight=plan.straight)
         self.behind: Behind[Chunk] = Behind("import", importing.settle)
 
     @property
@@ -96,7 +96,7 @@ class Importer:
     def begin(self, plan: ImportPlan, layer: Layer) -> Progress:
         """LEDGER_MISSING, CONFLICT while another call is at it, REQUEST_ID_REUSED, UNSUPPORTED_PROPERTY_TYPE for a
         `match_property` that is not unique; fields are relative to the plan."""
-        size = ChunkSize()
+        size = ChunkSize(straight=plan.straight)
         importing = self._kind(plan)(plan, layer, self._pool, self._settings, self._metrics, size)
         try:
             importing.begin()

@@ -158,7 +158,10 @@ class Importing:
             return analyzed, wal_position(cursor)
 
     def _analyzed(self, cursor: Cursor) -> bool:
-        """Brings statistics up to date that the import has made wrong."""
+        """Brings statistics up to date that the import has made wrong; those of a new table are gathered when its
+        indexes are there."""
+        if self._plan.straight:
+            return False
         written, target = self.totals.inserted + self.totals.updated, self._sifter.target
         if not target.owned or written < max(ANALYZE_ROWS, ANALYZE_SHARE * target.rows):
             return False

@@ -9,13 +9,15 @@ GEOMETRY_PREFIX = "\\\\x"
 _SPECIAL = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
-def lines_of(incoming: Incoming) -> list[str]:
-    """A line for each row, without its end: the key and the geometry, if rows bring any, then the values."""
+def lines_of(incoming: Incoming, *, bare: bool = False) -> list[str]:
+    """A line for each row, without its end: the key and the geometry, if rows bring any, then the values. A geometry
+    is bytes in hex, as a staging table has it; where it is to be `bare` it is hex alone, as the layer's has it."""
     columns: list[Sequence[str]] = []
     if incoming.keys is not None:
         columns.append(_texts(incoming.keys))
     if incoming.geometries is not None:
-        columns.append([_NULL if ewkb is None else f"{GEOMETRY_PREFIX}{ewkb.hex()}" for ewkb in incoming.geometries])
+        prefix = "" if bare else GEOMETRY_PREFIX
+        columns.append([_NULL if ewkb is None else prefix + ewkb.hex() for ewkb in incoming.geometries])
     columns += map(_texts, incoming.values.values())
     return list(map("\t".join, zip(*columns, strict=True))) if columns else [""] * len(incoming.numbers)
 
@@ -26,3 +28,10 @@ def _texts(column: Sequence[str | None]) -> Sequence[str]:
     if any(special in together for special in "\\\n\r\t"):
         return [_NULL if text is None else text.translate(_SPECIAL) for text in column]
     return [_NULL if text is None else text for text in column] if None in column else column  # type: ignore[return-value]
+
+
+def with_prefix(line: str, *, keyed: bool) -> str:
+    """A line with a bare geometry as a staging table takes it."""
+    key, tab, rest = line.partition("\t") if keyed else ("", "", line)
+    null = rest == _NULL or rest.startswith(f"{_NULL}\t")
+    return line if null else f"{key}{tab}{GEOMETRY_PREFIX}{rest}"

@@ -5,10 +5,8 @@ told apart: what PostgreSQL refuses is undone; where nobody heard what became of
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import uniform
-from time import perf_counter, sleep
-from typing import Any, NamedTuple
+from time import sleep
 
 import psycopg2
 from psycopg2 import errorcodes, errors
@@ -18,9 +16,9 @@ from sqlalchemy.orm import Session
 from service.changes import Promise
 from service.db.cancel import Abandoned, StatementGuard
 from service.db.errors import translated
-from service.db.lane import Ran
 from service.db.ledger import missing
-from service.db.writing.promises import REMEMBER, remembered, remembering
+from service.db.writing.jobs import Attempts, Change, Written
+from service.db.writing.promises import remember, remembered, remembering
 from service.db.writing.transaction import Transaction
 from service.errors import Aborted, Reason, SpatialError, Unavailable
 
@@ -39,52 +37,18 @@ _REFUSALS = (
 )
 
 
-class Written(NamedTuple):
-    """What a change is answered with, and the position of the log behind it; None where nothing was committed."""
-
-    answer: bytes
-    position: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What is done in one transaction: `work` does it, up to several times, and gives the answer that is remembered
-    for a `promise`. `explain` says of an error of the database, on a session in autocommit, what it means to this
-    caller; None for what it means to any."""
-
-    kind: str  # for metrics
-    layer: str
-    work: Callable[[Transaction], bytes]
-    explain: Callable[[Cursor, psycopg2.Error], SpatialError | None]
-    promise: Promise | None = None
-    validate_only: bool = False
-    serializable: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Attempts:
-    """A change on a lane, with the callers' future for what becomes of it."""
-
-    change: Change
-    future: Any
-    guard: StatementGuard = field(default_factory=StatementGuard)
-    tries: int = 0
-    since: float = field(default_factory=perf_counter)
-    ran: Ran | None = None
-
-
 class _Collision(Exception):
     """Others got into its way, and nothing has been done: trying again may help."""
 
 
-def perform(job: Attempts, session: Session) -> Written:
-    """On a lane's thread."""
+def perform(job: Attempts, guard: StatementGuard, session: Session, committing: Callable[[], None]) -> Written:
+    """On a lane's thread, by itself; `committing` hears when all has been done but for the COMMIT."""
     while True:
         job.tries += 1
         transaction = Transaction(session, serializable=job.change.serializable)
-        job.guard.begin(transaction.driver)
+        guard.begin(transaction.driver)
         try:
-            return _attempt(job, transaction)
+            return _attempt(job, guard, transaction, committing)
         except _Collision as collision:
             if job.tries >= ATTEMPTS:
                 raise conflict() from collision.__cause__
@@ -95,17 +59,18 @@ def conflict() -> SpatialError:
     return Aborted(Reason.CONFLICT, "other changes of the same moment got into the way of this one", retry_after=0.1)
 
 
-def _attempt(job: Attempts, transaction: Transaction) -> Written:
+def _attempt(job: Attempts, guard: StatementGuard, transaction: Transaction, committing: Callable[[], None]) -> Written:
     change = job.change
     try:
         answer = change.work(transaction)
         if change.validate_only:
             transaction.roll_back()
             return Written(answer, None)
-        job.guard.seal()
+        guard.seal()
     except (psycopg2.Error, SpatialError, Abandoned) as error:
         transaction.roll_back()
         return _failed(job, transaction, error)
+    committing()
     try:
         return Written(answer, _committed(change.promise, transaction, answer))
     except psycopg2.Error as error:
@@ -116,19 +81,28 @@ def _attempt(job: Attempts, transaction: Transaction) -> Written:
 def _committed(promise: Promise | None, transaction: Transaction, answer: bytes) -> int:
     if promise is None:
         return transaction.commit()
-    return transaction.commit(REMEMBER, remembering(promise, answer))
+    return transaction.commit(remember(1), remembering(promise, answer))
 
 
 def _not_committed(job: Attempts, transaction: Transaction, error: psycopg2.Error) -> Written:
-    if transaction.driver.closed or (error.pgcode or "")[:2] not in _REFUSALS:
-        raise Unavailable(
-            Reason.OUTCOME_UNKNOWN,
-            "the connection broke while this was being committed: whether it took effect is not known",
-            retry_after=1.0,
-        ) from error
+    if not is_refusal(transaction, error):
+        raise unknown() from error
     if isinstance(error, errors.UndefinedTable) and job.change.promise is not None:
         raise missing("request_id") from error
     return _failed(job, transaction, error)
+
+
+def is_refusal(transaction: Transaction, error: psycopg2.Error) -> bool:
+    """Whether nothing has been committed for sure, where COMMIT was answered with this."""
+    return not transaction.driver.closed and (error.pgcode or "")[:2] in _REFUSALS
+
+
+def unknown() -> SpatialError:
+    return Unavailable(
+        Reason.OUTCOME_UNKNOWN,
+        "the connection broke while this was being committed: whether it took effect is not known",
+        retry_after=1.0,
+    )
 
 
 def _failed(job: Attempts, transaction: Transaction, error: Exception) -> Written:

@@ -12,7 +12,7 @@ from service.changes import Deletion
 from service.db.guards import PlanGuards
 from service.db.indexes import quoted
 from service.db.queries import Statement, Statements
-from service.db.writing.attempts import Change
+from service.db.writing.jobs import Change
 from service.db.writing.transaction import Transaction
 from service.db.writing.violations import violation
 from service.domain import Argument

@@ -1,6 +1,7 @@
 """What a change of one feature is as a transaction: its statement, and what its rows, or their absence, mean."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
@@ -9,13 +10,15 @@ from service.catalog import Catalog, Layer
 from service.changes import Act, Edit
 from service.db.copy import Decoder
 from service.db.queries import Statement
-from service.db.writing.attempts import Change
 from service.db.writing.culprits import columns_at_fault
-from service.db.writing.edits import EditStatements, arguments_of, exists, may_overlap
+from service.db.writing.edits import EditStatements, ManyRows, arguments_of, exists, many_rows, may_overlap, shape_of
+from service.db.writing.jobs import Arguments, Change, Shared
 from service.db.writing.overlaps import overlap
 from service.db.writing.transaction import Transaction
 from service.db.writing.violations import violation
 from service.errors import Aborted, FailedPrecondition, NotFound, Reason, SpatialError
+
+MOST_SHARED_CHARACTERS = 64 * 1024  # of what is larger the statement costs more than the transaction
 
 
 class Edits:
@@ -24,23 +27,56 @@ class Edits:
     def __init__(self, catalog: Catalog, reader: Callable[[Statement], Decoder]) -> None:
         self._statements = EditStatements(catalog)
         self._reader = reader
+        self._shared: WeakKeyDictionary[Statement, Shared] = WeakKeyDictionary()
 
     def change(self, edit: Edit) -> Change:
         layer = self._statements.layer(edit)
         statement = self._statements[edit]
+        arguments = arguments_of(edit)
 
         def work(transaction: Transaction) -> bytes:
-            return self._work(edit, statement, transaction)
+            return self._work(edit, statement, arguments, transaction)
 
         def explain(cursor: Cursor, error: psycopg2.Error) -> SpatialError | None:
             return violation(error, layer, columns_at_fault(cursor, error, layer, _values(edit, layer)))
 
-        serializable = may_overlap(edit, layer)
-        return Change(edit.act, edit.layer, work, explain, edit.promise, edit.validate_only, serializable)
+        return Change(
+            edit.act,
+            edit.layer,
+            work,
+            explain,
+            edit.promise,
+            edit.validate_only,
+            serializable=may_overlap(edit, layer),
+            shared=self._sharing(edit, layer, statement),
+            arguments=arguments,
+        )
 
-    def _work(self, edit: Edit, statement: Statement, transaction: Transaction) -> bytes:
+    def _sharing(self, edit: Edit, layer: Layer, statement: Statement) -> Shared | None:
+        """What it has in common with its like, if it may be made along with them."""
+        if edit.act is not Act.CREATE or edit.validate_only or may_overlap(edit, layer):
+            return None
+        if _size(edit) > MOST_SHARED_CHARACTERS:
+            return None
+        shared = self._shared.get(statement)
+        if shared is None and (many := many_rows(layer, shape_of(edit, layer), statement)) is not None:
+            shared = self._shared[statement] = self._made_shared(many, self._reader(statement))
+        return shared
+
+    @staticmethod
+    def _made_shared(many: ManyRows, read: Decoder) -> Shared:
+        def work(transaction: Transaction, rows: Sequence[Arguments]) -> Sequence[bytes]:
+            with transaction.cursor() as cursor:
+                written = many.written(cursor, rows)
+            return [row[-1] for row in read(transaction.copy(written))]
+
+        return Shared(work)
+
+    def _work(self, edit: Edit, statement: Statement, arguments: Arguments, transaction: Transaction) -> bytes:
         layer = statement.layer
-        rows = self._reader(statement)(transaction.copy(statement.copy, arguments_of(edit)))
+        with transaction.cursor() as cursor:
+            written = cursor.mogrify(statement.copy, arguments)
+        rows = self._reader(statement)(transaction.copy(written))
         if not rows:
             raise _nothing_changed(edit, layer, transaction)
         if edit.act is Act.DELETE:
@@ -49,6 +85,12 @@ class Edits:
             raise overlap(layer, rows[0][0].decode())
         answer: bytes = rows[0][-1]
         return answer
+
+
+def _size(edit: Edit) -> int:
+    """Characters, but for the key."""
+    placed = 0 if edit.geometry is None else len(edit.geometry.hexewkb)
+    return placed + sum([len(text) for _, text in edit.values if text is not None])
 
 
 def _values(edit: Edit, layer: Layer) -> Mapping[str, str | None]:

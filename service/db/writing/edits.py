@@ -4,10 +4,12 @@ A statement changes the row and, in the same breath, selects what is answered fr
 search, the row's version, and, where no feature may lie on another, the key of one that this one would lie on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from geoalchemy2 import Geometry
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 from sqlalchemy import CTE, Text, bindparam, cast, delete, func, insert, literal_column, select, update
 from sqlalchemy import Column as TableColumn
 from sqlalchemy.sql import visitors
@@ -75,6 +77,20 @@ def arguments_of(edit: Edit) -> dict[str, Argument]:
     return {**arguments, _KEY: edit.key, _ETAG: edit.etag}
 
 
+@dataclass(frozen=True, slots=True)
+class ManyRows:
+    """The statement of a shape for many rows at once: between `head` and `tail` a `row` for each, by which PostgreSQL
+    reads a value exactly as it would in a statement of its own. Rows are answered with in their order, since nothing
+    between the list and the answer changes it."""
+
+    head: bytes
+    row: str
+    tail: bytes
+
+    def written(self, cursor: Cursor, rows: Iterable[Mapping[str, Argument]]) -> bytes:
+        return self.head + b", ".join([cursor.mogrify(self.row, row) for row in rows]) + self.tail
+
+
 class EditStatements:
     """The statements over a catalog, each built when it is first asked for."""
 
@@ -109,6 +125,22 @@ def build(layer: Layer, shape: EditShape) -> Statement:
     changed = _CHANGES[shape.act](layer, shape, _used(layer, columns)).cte(_CHANGED)
     selected = [_answered(column, changed).label(f"c{place}") for place, column in enumerate(columns, 1)]
     return Statement(asked, compiled(select(*selected).select_from(changed)), (), columns, layer)
+
+
+def many_rows(layer: Layer, shape: EditShape, statement: Statement) -> ManyRows | None:
+    """Of a shape that creates; None for rows without any value."""
+    assigned = _assignments(layer, shape)
+    if not assigned:
+        return None
+    values = [assigned[column] for column in layer.table.c if column in assigned]
+    row = f"({', '.join([compiled(value) for value in values])})"
+    head, tail = statement.copy.split(row)
+    return ManyRows(_unquoted(head), row, _unquoted(tail))
+
+
+def _unquoted(text: str) -> bytes:
+    """As it is sent where no parameters are looked for."""
+    return text.replace("%%", "%").encode()
 
 
 def _answered(column: Column, changed: CTE) -> Expression:

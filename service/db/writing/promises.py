@@ -14,7 +14,7 @@ from service.db.ledger import missing, requests
 from service.db.writing.position import WAL_POSITION
 from service.errors import InvalidArgument, Reason
 
-REMEMBER = f"INSERT INTO {requests.name} (id, digest, answer) VALUES (%s, %s, %s)"  # noqa: S608 - no one else's text
+_REMEMBER = f"INSERT INTO {requests.name} (id, digest, answer) VALUES "  # noqa: S608 - no one else's text
 _LOOK_UP = f"SELECT digest, answer, {WAL_POSITION} FROM {requests.name} WHERE id = %s"  # noqa: S608
 # Few at a time, and none that another process is at.
 _FORGET = f"""
@@ -31,8 +31,13 @@ class Remembered(NamedTuple):
     position: int
 
 
+def remember(requests: int) -> str:
+    """The statement that remembers so many; none for none."""
+    return _REMEMBER + ", ".join(["(%s, %s, %s)"] * requests) if requests else ""
+
+
 def remembering(promise: Promise, answer: bytes) -> tuple[str, bytes, bytes]:
-    """The arguments of REMEMBER."""
+    """What `remember` takes for a request."""
     return promise.id, promise.digest, answer
 
 

@@ -19,20 +19,23 @@ Arguments = Mapping[str, Any] | Sequence[Any]
 
 
 class Transaction:
-    """Begun on a session with its first statement."""
+    """Begun on a session with its first statement. `patience` is for how long it waits for a lock, in milliseconds,
+    where that is not as long as any other."""
 
-    def __init__(self, session: Session, *, serializable: bool) -> None:
+    def __init__(self, session: Session, *, serializable: bool = False, patience: int | None = None) -> None:
         session.begin()
         self._session = session
         self._connection = session.connection()
         self.driver = driver_connection(self._connection)
         self._first = _BEGIN_SERIALIZABLE if serializable else _BEGIN
+        if patience is not None:
+            self._first += b"SET LOCAL lock_timeout = %d; " % patience
 
-    def copy(self, statement: str, arguments: Arguments) -> bytes:
+    def copy(self, statement: bytes) -> bytes:
         """What a binary COPY of a statement that changes something sends."""
         rows = BytesIO()
         with self.cursor() as cursor:
-            cursor.copy_expert(self._begun(cursor.mogrify(statement, arguments)) + _CHECK, rows)
+            cursor.copy_expert(self._begun(statement) + _CHECK, rows)
         return rows.getvalue()
 
     def fetch(self, statement: str, arguments: Arguments = ()) -> list[tuple[Any, ...]]:

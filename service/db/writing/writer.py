@@ -1,20 +1,25 @@
-"""Runs changes for callers on an event loop: each on a lane with a session of its own, `write_pool_size` at a time.
+"""Runs changes for callers on an event loop: on lanes with a session for each transaction, `write_pool_size` at a time.
 
-Who cancels the wait cancels the change, until its COMMIT is sent.
+Who cancels the wait cancels the change, until its COMMIT is sent; where others share its transaction, until it begins.
 """
 
 import asyncio
-from collections import deque
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from service.db.canceller import Canceller
 from service.db.engine import Pool
 from service.db.lane import Lane, Outcome
 from service.db.patience import unhurried
 from service.db.trails import note
-from service.db.writing.attempts import Attempts, Change, Written, perform
+from service.db.writing.groups import Apart, Done, perform_group
+from service.db.writing.jobs import Attempts, Change, Group, Written
 from service.db.writing.sessions import editing, sessions
+from service.db.writing.sharing import LONG_SECONDS, Waiting
 from service.errors import DeadlineExceeded, Reason, ResourceExhausted, SpatialError, Unavailable
 from service.observability.metrics import Metrics
 from service.observability.trail import TRAIL
@@ -29,7 +34,8 @@ class Writer:
         self._canceller = canceller
         self._settings = settings
         self._metrics = metrics
-        self._waiting: deque[Attempts] = deque()
+        self._waiting = Waiting()
+        self._impatient: asyncio.TimerHandle | None = None
         self._closed = False
         self._patience = unhurried(settings, metrics)
         pool = editing(pool)
@@ -38,14 +44,9 @@ class Writer:
 
     async def write(self, change: Change) -> Written:
         """What the change is answered with, once it is committed."""
-        if self._closed:
-            raise _shutting_down()
-        if len(self._waiting) >= self._settings.write_queue:
-            self._metrics.rejected.labels("overloaded").inc()
-            raise ResourceExhausted(Reason.OVERLOADED, "too many changes are waiting already", retry_after=0.5)
-        self._patience.check_heavy(len(self._waiting) / self._settings.write_pool_size, needs_memory=False)
+        self._admit()
         job = Attempts(change, self._loop.create_future())
-        self._waiting.append(job)
+        self._waiting.put(job)
         self._dispatch()
         try:
             written: Written = await job.future
@@ -54,13 +55,29 @@ class Writer:
             if (trail := TRAIL.get()) is not None:
                 note(trail, job.since, job.ran, {"query": change.kind, "layer": change.layer, "attempts": job.tries})
             if job.future.cancelled():
-                self._canceller.cancel(job.guard)
+                self._left(job.group)
+
+    def _admit(self) -> None:
+        if self._closed:
+            raise _shutting_down()
+        if self._waiting.changes >= self._settings.write_queue:
+            self._metrics.rejected.labels("overloaded").inc()
+            raise ResourceExhausted(Reason.OVERLOADED, "too many changes are waiting already", retry_after=0.5)
+        self._patience.check_heavy(self._waiting.groups / self._settings.write_pool_size, needs_memory=False)
+
+    def _left(self, group: Group | None) -> None:
+        """When the last one has gone, what is under way is of no use to anybody."""
+        if group is not None and not group.present():
+            self._waiting.close(group)
+            self._canceller.cancel(group.guard)
 
     async def close(self) -> None:
         """Ends the threads after what they are at. Changes that still wait are refused."""
         self._closed = True
-        while self._waiting:
-            _settle(self._waiting.popleft(), Outcome(error=_shutting_down()))
+        if self._impatient is not None:
+            self._impatient.cancel()
+        for group in self._waiting.drain():
+            _settle_all(group.members, _shutting_down())
         for lane in self._lanes:
             lane.stop()
         for lane in self._lanes:
@@ -71,46 +88,79 @@ class Writer:
             with suppress(RuntimeError):  # the event loop has gone
                 self._loop.call_soon_threadsafe(self._finished, *what)
 
-        lane = Lane(name, pool, self._metrics, perform, self._follow, tell, lambda pooled: sessions(bind=pooled))
+        lane = Lane(name, pool, self._metrics, self._perform, self._follow, tell, lambda pooled: sessions(bind=pooled))
         lane.start()
         return lane
 
     def _dispatch(self) -> None:
-        while self._idle and self._waiting:
-            with suppress(IndexError):  # a lane has taken it
-                self._idle[-1].give(self._waiting.popleft())
-                self._idle.pop()
+        while self._idle and (group := self._waiting.take()) is not None:
+            self._idle.pop().give(group)
+        if self._idle and self._waiting.groups and self._impatient is None:
+            self._impatient = self._loop.call_later(LONG_SECONDS, self._let_by)
 
-    def _follow(self, job: Attempts, outcome: Outcome) -> Attempts | None:
+    def _let_by(self) -> None:
+        self._impatient = None
+        self._waiting.let_by()
+        self._dispatch()
+
+    def _perform(self, group: Group, session: Session) -> Done:
+        """On a lane's thread."""
+        return perform_group(group, session, partial(self._committing, group))
+
+    def _committing(self, group: Group) -> None:
+        """On a lane's thread: the next of the kind need not wait for the disk, too."""
+        self._waiting.ended(group)
+        if self._waiting.groups:
+            with suppress(RuntimeError):  # the event loop has gone
+                self._loop.call_soon_threadsafe(self._dispatch)
+
+    def _follow(self, group: Group, outcome: Outcome) -> Group | None:
         """On the lane's thread: what it does next without being told."""
-        with suppress(IndexError):
-            return self._waiting.popleft()
-        return None
+        self._waiting.ended(group)
+        return self._waiting.take()
 
-    def _finished(self, lane: Lane, job: Attempts, outcome: Outcome, following: Attempts | None) -> None:
+    def _finished(self, lane: Lane, group: Group, outcome: Outcome, following: Group | None) -> None:
         if following is None:
             self._idle.append(lane)
-            self._dispatch()
-        change = job.change
-        job.ran = outcome.ran
+        present = group.present()
+        self._note(group, outcome)
+        if isinstance(outcome.error, Apart):
+            self._set_apart(present)
+        elif outcome.error is not None:
+            _settle_all(present, outcome.error)
+        else:
+            for job, written in outcome.result:
+                if not job.future.done():
+                    job.future.set_result(written)
+        self._dispatch()
+
+    def _set_apart(self, jobs: Sequence[Attempts]) -> None:
+        if self._closed:
+            _settle_all(jobs, _shutting_down())
+        else:
+            self._waiting.put_back(jobs)
+
+    def _note(self, group: Group, outcome: Outcome) -> None:
+        jobs = group.members
         self._patience.heavy.note(outcome.seconds)
-        self._metrics.query.labels(change.kind, change.layer).observe(outcome.seconds)
-        if job.tries > 1:
-            self._metrics.write_retries.labels(change.kind).inc(job.tries - 1)
+        if group.shared is not None:
+            group.shared.took(len(jobs), outcome.seconds)
+        for job in jobs:
+            job.ran = outcome.ran
+            change = job.change
+            self._metrics.query.labels(change.kind, change.layer).observe(outcome.seconds)
+            if job.tries > 1:
+                self._metrics.write_retries.labels(change.kind).inc(job.tries - 1)
         if isinstance(outcome.error, DeadlineExceeded):
             self._metrics.cancelled.labels("statement_timeout").inc()
         if isinstance(outcome.error, ResourceExhausted):
             self._metrics.rejected.labels(outcome.error.reason.lower()).inc()
-        _settle(job, outcome)
 
 
-def _settle(job: Attempts, outcome: Outcome) -> None:
-    if job.future.done():
-        return
-    if outcome.error is None:
-        job.future.set_result(outcome.result)
-    else:
-        job.future.set_exception(outcome.error)
+def _settle_all(jobs: Iterable[Attempts], error: Exception) -> None:
+    for job in jobs:
+        if not job.future.done():
+            job.future.set_exception(error)
 
 
 def _shutting_down() -> SpatialError:
