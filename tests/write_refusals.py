@@ -234,6 +234,7 @@ CASES: dict[str, Case] = {
     "UpdateFeature that is not there": (updating(id="1000", name="a"), MISSING, "FEATURE_NOT_FOUND", ""),
     "UpdateFeature of nothing": (updating(), INVALID, "REQUIRED", "feature"),
     "UpdateFeature after another": (updating(etag="1", name="a"), ABORTED, "ETAG_MISMATCH", ""),
+    "UpdateFeature after one with a NUL": (updating(etag="\0", name="a"), ABORTED, "ETAG_MISMATCH", ""),
     "UpdateFeature to no name": (updating(name=None), INVALID, "REQUIRED", "feature.properties.name"),
     "UpdateFeature of an unknown property": (
         updating(height=1),
@@ -278,6 +279,12 @@ CASES: dict[str, Case] = {
     ),
     "DeleteFeature after another": (
         DeleteFeatureRequest(layer="zones", id="1", etag="1"),
+        ABORTED,
+        "ETAG_MISMATCH",
+        "",
+    ),
+    "DeleteFeature after one with a NUL": (
+        DeleteFeatureRequest(layer="zones", id="1", etag="\0"),
         ABORTED,
         "ETAG_MISMATCH",
         "",
@@ -339,6 +346,7 @@ CASES: dict[str, Case] = {
         "",
     ),
     "GetImport without an id": (GetImportRequest(), INVALID, "REQUIRED", "import_id"),
+    "GetImport with a NUL in its id": (GetImportRequest(import_id="\0"), INVALID, "OUT_OF_RANGE", "import_id"),
     "GetImport that is not there": (GetImportRequest(import_id="x"), MISSING, "IMPORT_NOT_FOUND", ""),
 }
 

@@ -77,7 +77,7 @@ def _on_spheroid(west: float, east: float, south: float, north: float) -> list[P
         return [(POINT if len(parallel) == 1 else LINESTRING, parallel)]
     if west == east:
         return [(LINESTRING, _meridian(west, south, north))]
-    sides = np.linspace(west, east, math.ceil((east - west) / PIECE_DEGREES) + 1).tolist()
+    sides = np.linspace(west, east, _parts(east - west, PIECE_DEGREES) + 1).tolist()
     bands = [south, 0.0, north] if north - south > BAND_DEGREES else [south, north]
     return [(POLYGON, _ring(*side, *band)) for band in pairwise(bands) for side in pairwise(sides)]
 
@@ -94,10 +94,15 @@ def _parallel(latitude: float, west: float, east: float) -> list[Position]:
     # A chord of angle a (of longitude) strays R sin(2 latitude) a² / 16 from its parallel.
     stray = _RADIUS * math.sin(math.radians(2 * abs(latitude))) / 16
     longest = min(math.degrees(math.sqrt(DEVIATION_METERS / stray)) if stray else EDGE_DEGREES, EDGE_DEGREES)
-    longitudes = np.linspace(west, east, math.ceil((east - west) / longest) + 1)
+    longitudes = np.linspace(west, east, _parts(east - west, longest) + 1)
     return [(longitude, latitude) for longitude in longitudes.tolist()]
 
 
 def _meridian(longitude: float, south: float, north: float) -> list[Position]:
-    latitudes = np.linspace(south, north, math.ceil((north - south) / EDGE_DEGREES) + 1)
+    latitudes = np.linspace(south, north, _parts(north - south, EDGE_DEGREES) + 1)
     return [(longitude, latitude) for latitude in latitudes.tolist()]
+
+
+def _parts(length: float, longest: float) -> int:
+    """At least one: of the smallest lengths that there are a fraction is 0."""
+    return max(1, math.ceil(length / longest))

@@ -73,6 +73,13 @@ def _not_transformed() -> SpatialError:
     )
 
 
+def _not_measured() -> SpatialError:
+    return FailedPrecondition(
+        Reason.UNSUPPORTED_DISTANCE_MODEL,
+        "a geometry involved is a curve or a surface: only PLANAR distances can be measured of it",
+    )
+
+
 def _of_postgis(message: str) -> SpatialError:
     """GEOS, PROJ and PostGIS itself complain under one code, in words that are not translated."""
     return _not_transformed() if message.startswith(_TRANSFORMING) else _not_evaluated()
@@ -98,6 +105,7 @@ _TRANSFORMING = (
     "Cannot find SRID",
     "ST_Transform: ",
 )
+_NO_GEOGRAPHY = "Geography type does not support "
 # By the whole code, else by its class (the first two characters).
 _MEANINGS: Mapping[str, Callable[[], SpatialError]] = {
     errorcodes.QUERY_CANCELED: _timed_out,
@@ -142,6 +150,8 @@ def _meaning(error: BaseException | None, connection_lost: bool) -> SpatialError
     code = error.pgcode if isinstance(error, psycopg2.Error) else None
     if isinstance(error, psycopg2.Error) and code == errorcodes.INTERNAL_ERROR:
         return _of_postgis(error.diag.message_primary or "")
+    if isinstance(error, psycopg2.Error) and (error.diag.message_primary or "").startswith(_NO_GEOGRAPHY):
+        return _not_measured()
     if code:
         known = _MEANINGS.get(code) or _MEANINGS.get(code[:2])
         if known:

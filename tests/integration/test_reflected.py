@@ -278,6 +278,14 @@ def test_curves_are_found_and_sent(served: Served) -> None:
     assert wkt == "CURVEPOLYGON(CIRCULARSTRING(0 0,1 1,2 0,1 -1,0 0))"
 
 
+def test_of_curves_there_are_only_planar_distances(served: Served) -> None:
+    assert ids(served.stub, radius("curves", point(0, 0), 1, "PLANAR")) == ["1"]
+    with pytest.raises(grpc.RpcError) as refused:
+        ids(served.stub, radius("curves", point(0, 0), 1))
+    details = refusal(refused.value)
+    assert (details.code, details.reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_DISTANCE_MODEL")
+
+
 def test_geometries_of_several_types_are_one_layer(served: Served) -> None:
     assert ids(served.stub, intersects("anything", box(3.5, 0, 9, 9))) == ["3", "4"]
 

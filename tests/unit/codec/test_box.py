@@ -54,6 +54,12 @@ def test_in_the_plane_a_box_is_exact_and_valid(case: str) -> None:
     assert (found.kind, found.vertices) == (shape.geom_type.upper(), int(shapely.get_num_coordinates(shape)))
 
 
+@pytest.mark.parametrize("box", [(0, 0, 5e-324, 1), (0, 0, 1, 5e-324), (0, 0, 5e-324, 5e-324)], ids=str)
+def test_on_the_spheroid_a_box_may_be_as_small_as_numbers_are(box: tuple[float, float, float, float]) -> None:
+    found = shapely.from_wkb(read(*box, geodetic=True).hexewkb)
+    assert (found.geom_type, found.bounds) == ("Polygon", box)
+
+
 REFUSED = {
     "south beyond north": ((0, 2, 1, 1), 4326, Reason.OUT_OF_RANGE, "south"),
     "a longitude beyond 180": ((0, 0, 181, 1), 4326, Reason.COORDINATE_OUT_OF_RANGE, "east"),
