@@ -1,7 +1,8 @@
 """Sessions printed in a document: ```console blocks. Lines after `$ ` are typed, the others are printed.
 
-A command goes on for as long as its line ends with a backslash or its quotes are open. In what is printed, a line of
-`…` (or `...`) stands for any lines, and within a line `…` for anything. Without output, a command is only run.
+A command goes on for as long as its line ends with a backslash, or its quotes or a here-document are open. In what is
+printed, a line of `…` (or `...`) stands for any lines, and within a line `…` for anything. Without output, a command is
+only run.
 """
 
 import re
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ANYTHING = ("…", "...")
+HERE = re.compile(r"(?<!<)<<'?(\w+)")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ def _steps(block: str) -> Iterator[Step]:
 
 
 def _complete(command: str) -> bool:
-    if command.endswith("\\"):
+    here = HERE.search(command)
+    if command.endswith("\\") or (here and command.splitlines()[-1] != here[1]):
         return False
     try:
         shlex.split(command, comments=True)

@@ -218,10 +218,19 @@ def _geojson(features: list[feature_pb2.Feature]) -> Iterator[str]:
 
 
 def _properties(feature: feature_pb2.Feature) -> dict[str, Any]:
-    properties: dict[str, Any] = MessageToDict(feature.properties)
+    properties: dict[str, Any] = {name: _whole(value) for name, value in MessageToDict(feature.properties).items()}
     if feature.HasField("distance_meters"):
         properties["distance_meters"] = feature.distance_meters
     return properties
+
+
+def _whole(value: Any) -> Any:
+    """Numbers without a fraction as JSON has them: a Struct knows floats alone."""
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _whole(each) for name, each in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 _AROUND = ("id", "distance_meters", "geometry")

@@ -30,8 +30,14 @@ class SpatialServiceStub:
     """Answers spatial questions about the layers it serves.
 
     Every RPC honours the caller's deadline and cancellation down to the database: the statement ends with the call.
-    Besides the errors named at each, every RPC can answer RESOURCE_EXHAUSTED (POOL_EXHAUSTED, OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE, SHUTTING_DOWN), both with RetryInfo, and DEADLINE_EXCEEDED. INTERNAL means a bug.
+    Besides the errors named at each, every RPC can answer RESOURCE_EXHAUSTED (POOL_EXHAUSTED, OVERLOADED, RATE_LIMITED,
+    TOO_MANY_CALLS, MEMORY_PRESSURE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), both with RetryInfo, and
+    DEADLINE_EXCEEDED (STATEMENT_TIMEOUT). Where callers are authenticated it can be UNAUTHENTICATED (MISSING_CREDENTIALS,
+    INVALID_CREDENTIALS, EXPIRED_CREDENTIALS) and PERMISSION_DENIED (INSUFFICIENT_SCOPE, LAYER_NOT_ALLOWED). A layer that
+    is not served is NOT_FOUND: LAYER_NOT_FOUND, wherever it is named. What a layer is asked can be FAILED_PRECONDITION:
+    TOPOLOGY_ERROR, and PLAN_TOO_EXPENSIVE or SEQ_SCAN_REFUSED where the server guards against such plans. An answer that
+    has no pages can be RESOURCE_EXHAUSTED: RESPONSE_TOO_LARGE. INTERNAL means a bug.
+
     The trailing metadata `x-request-id` names the call in the server's log; a caller may send its own.
     """
 
@@ -122,8 +128,14 @@ class SpatialServiceServicer:
     """Answers spatial questions about the layers it serves.
 
     Every RPC honours the caller's deadline and cancellation down to the database: the statement ends with the call.
-    Besides the errors named at each, every RPC can answer RESOURCE_EXHAUSTED (POOL_EXHAUSTED, OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE, SHUTTING_DOWN), both with RetryInfo, and DEADLINE_EXCEEDED. INTERNAL means a bug.
+    Besides the errors named at each, every RPC can answer RESOURCE_EXHAUSTED (POOL_EXHAUSTED, OVERLOADED, RATE_LIMITED,
+    TOO_MANY_CALLS, MEMORY_PRESSURE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), both with RetryInfo, and
+    DEADLINE_EXCEEDED (STATEMENT_TIMEOUT). Where callers are authenticated it can be UNAUTHENTICATED (MISSING_CREDENTIALS,
+    INVALID_CREDENTIALS, EXPIRED_CREDENTIALS) and PERMISSION_DENIED (INSUFFICIENT_SCOPE, LAYER_NOT_ALLOWED). A layer that
+    is not served is NOT_FOUND: LAYER_NOT_FOUND, wherever it is named. What a layer is asked can be FAILED_PRECONDITION:
+    TOPOLOGY_ERROR, and PLAN_TOO_EXPENSIVE or SEQ_SCAN_REFUSED where the server guards against such plans. An answer that
+    has no pages can be RESOURCE_EXHAUSTED: RESPONSE_TOO_LARGE. INTERNAL means a bug.
+
     The trailing metadata `x-request-id` names the call in the server's log; a caller may send its own.
     """
 
@@ -332,8 +344,14 @@ class SpatialService:
     """Answers spatial questions about the layers it serves.
 
     Every RPC honours the caller's deadline and cancellation down to the database: the statement ends with the call.
-    Besides the errors named at each, every RPC can answer RESOURCE_EXHAUSTED (POOL_EXHAUSTED, OVERLOADED), UNAVAILABLE
-    (DATABASE_UNAVAILABLE, SHUTTING_DOWN), both with RetryInfo, and DEADLINE_EXCEEDED. INTERNAL means a bug.
+    Besides the errors named at each, every RPC can answer RESOURCE_EXHAUSTED (POOL_EXHAUSTED, OVERLOADED, RATE_LIMITED,
+    TOO_MANY_CALLS, MEMORY_PRESSURE), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN), both with RetryInfo, and
+    DEADLINE_EXCEEDED (STATEMENT_TIMEOUT). Where callers are authenticated it can be UNAUTHENTICATED (MISSING_CREDENTIALS,
+    INVALID_CREDENTIALS, EXPIRED_CREDENTIALS) and PERMISSION_DENIED (INSUFFICIENT_SCOPE, LAYER_NOT_ALLOWED). A layer that
+    is not served is NOT_FOUND: LAYER_NOT_FOUND, wherever it is named. What a layer is asked can be FAILED_PRECONDITION:
+    TOPOLOGY_ERROR, and PLAN_TOO_EXPENSIVE or SEQ_SCAN_REFUSED where the server guards against such plans. An answer that
+    has no pages can be RESOURCE_EXHAUSTED: RESPONSE_TOO_LARGE. INTERNAL means a bug.
+
     The trailing metadata `x-request-id` names the call in the server's log; a caller may send its own.
     """
 

@@ -42,6 +42,9 @@ class FeatureServiceStub:
     Every write answers with a token: a read that is given it sees that write. If the connection to the database breaks
     while a change is being committed, nobody knows what became of it: UNAVAILABLE: OUTCOME_UNKNOWN. The same request sent
     again with its `request_id` finds out, and takes effect once.
+
+    Besides all of these, every RPC can answer as those of SpatialService, and PERMISSION_DENIED: NOT_ALLOWED where the
+    service's own role may not write.
     """
 
     def __init__(self, channel):
@@ -99,6 +102,9 @@ class FeatureServiceServicer:
     Every write answers with a token: a read that is given it sees that write. If the connection to the database breaks
     while a change is being committed, nobody knows what became of it: UNAVAILABLE: OUTCOME_UNKNOWN. The same request sent
     again with its `request_id` finds out, and takes effect once.
+
+    Besides all of these, every RPC can answer as those of SpatialService, and PERMISSION_DENIED: NOT_ALLOWED where the
+    service's own role may not write.
     """
 
     def CreateFeature(self, request, context):
@@ -205,6 +211,9 @@ class FeatureService:
     Every write answers with a token: a read that is given it sees that write. If the connection to the database breaks
     while a change is being committed, nobody knows what became of it: UNAVAILABLE: OUTCOME_UNKNOWN. The same request sent
     again with its `request_id` finds out, and takes effect once.
+
+    Besides all of these, every RPC can answer as those of SpatialService, and PERMISSION_DENIED: NOT_ALLOWED where the
+    service's own role may not write.
     """
 
     @staticmethod
