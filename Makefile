@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup tools run query test test-crashes test-soak lint fix proto lock migrate check-migrations bench image clean
+.PHONY: help setup tools run query test coverage test-crashes test-soak fuzz lint fix proto lock migrate check-migrations bench bench-full image clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,8 +21,12 @@ run: setup  ## Serve the demo on :50051; SPATIAL_DATABASE_URL names another data
 query:  ## Ask the running service one question
 	@scripts/query
 
+# Many of them start `spatial`: its modules are compiled once, whatever the environment says of that.
 test: setup tools  ## Run the tests; ARGS="-k radius" goes to pytest
-	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist worksteal $(ARGS)
+
+coverage: setup tools  ## Run the tests, and show which lines of service/ none of them runs
+	@scripts/coverage $(ARGS)
 
 test-crashes: setup  ## Kill the service and PostgreSQL amid writes, ROUNDS=300 times; SEED=7 repeats a run
 	CRASH_ROUNDS=$(or $(ROUNDS),300) SEED=$(SEED) $(BIN)/pytest -rP tests/faults/test_*_crashes.py $(ARGS)
@@ -30,14 +34,17 @@ test-crashes: setup  ## Kill the service and PostgreSQL amid writes, ROUNDS=300 
 test-soak: setup  ## Everything at once for twenty minutes: nothing may grow; SECONDS=3600 takes longer
 	SOAK_SECONDS=$(or $(SECONDS),1200) SEED=$(SEED) $(BIN)/pytest -rP tests/faults/test_soak.py $(ARGS)
 
+fuzz: setup  ## Call every RPC with what nobody should send it, for MINUTES=60; SEED=7 repeats a run
+	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 lint: setup  ## Check style, format and types
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
 
 fix: setup  ## Mend style and format where that can be done safely
 	$(BIN)/ruff check --fix && $(BIN)/ruff format
 
-proto: setup  ## Generate generated/ from protos/
-	scripts/proto
+proto: setup  ## Generate generated/ and docs/api.md from protos/
+	scripts/proto && $(BIN)/python scripts/api-reference
 
 lock: setup  ## Resolve the dependencies in pyproject.toml anew into the lock files
 	scripts/lock
@@ -48,8 +55,11 @@ migrate: setup  ## Bring the database at SPATIAL_DATABASE_URL to the newest sche
 check-migrations: setup  ## Check that the migrations make what the models say
 	$(BIN)/python -m service.embedded $(SHELL) -c '$(BIN)/alembic upgrade head && $(BIN)/alembic check'
 
-bench: setup  ## Run the benchmarks; ONLY=unary, bulk, filters, writes, imports, loading or overload picks one
-	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+bench: setup  ## Run the short benchmarks; ONLY=unary runs one, SECONDS=1 hurries, SAVE=1 renders the docs
+	BENCH_SECONDS=$(SECONDS) $(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(SAVE),--save)
+
+bench-full: setup  ## The same with peers and with tables of up to ten million rows, in half an hour and more
+	BENCH_SECONDS=$(SECONDS) $(BIN)/python -m benchmarks --full $(if $(SAVE),--save)
 
 image:  ## Build the container image with Docker
 	docker build --tag spatial-service .

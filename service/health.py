@@ -13,7 +13,7 @@ from grpc_health.v1.health import aio as health_aio
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from service import migrations
+from service import revisions
 from service.db.ledger import LACKING
 from service.db.worker import Worker
 
@@ -97,7 +97,7 @@ class Readiness:
         self._interval = interval
         self._control = control
         self._find_schema_problem = {"migrated": self._migration_problem, "postgis": _postgis_problem}[schema]
-        self._known = migrations.known_revisions() if schema == "migrated" else []
+        self._known = revisions.known_revisions() if schema == "migrated" else ()
         self._other = other
         self._silence = silence
         self._leading = frozenset(leading)
@@ -206,7 +206,7 @@ class Readiness:
         return "the database has no place to remember requests in: run `spatial migrate --ledger`"
 
     def _migration_problem(self, connection: Connection) -> str | None:
-        revision = migrations.current_revision(connection)
+        revision = revisions.current_revision(connection)
         # A revision that is not known here is a newer version's: it is being rolled out while this one still serves.
         if revision in self._known and revision != self._known[0]:
             return f"the database is at migration {revision}, and {self._known[0]} is needed"

@@ -3,8 +3,6 @@
 import logging
 import time
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from alembic import command
@@ -13,8 +11,9 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, NullPool, create_engine, func, select, text
+from sqlalchemy import Connection, NullPool, create_engine, func, select
 
+from service import revisions
 from service.db.engine import database_url
 
 # Any number that no other program locks: the letters "spatial" in hexadecimal.
@@ -69,31 +68,6 @@ def check(url: str) -> None:
     command.check(_config(url))
 
 
-@cache
-def head_revision() -> str:
-    """The revision that this version of the service expects."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    if head is None:
-        raise RuntimeError("there are no migrations")
-    return head
-
-
-def known_revisions() -> list[str]:
-    """Every revision that this version knows, the newest first."""
-    return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()]
-
-
-def current_revision(connection: Connection) -> str | None:
-    """The revision that the database is at; None for one that was never migrated.
-
-    Asked without Alembic, whose context writes log lines each time: readiness asks every second.
-    """
-    if connection.scalar(select(func.to_regclass("alembic_version"))) is None:
-        return None
-    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    return revision
-
-
 def wait_for_turn(connection: Connection) -> None:
     """Take the migrations' advisory lock, which the session holds until it closes.
 
@@ -120,16 +94,8 @@ def _check_session(connection: Connection) -> None:
 
 def _config(url: str | None = None) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
+    config.set_main_option("script_location", str(revisions.folder()).replace("%", "%%"))
     if url is not None:
         # The parser would read a percent sign, as in an escaped password, as one of its own.
         config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     return config
-
-
-def _scripts() -> Path:
-    package = Path(__file__).parent
-    for folder in (package / "_migrations", package.parent / "alembic"):
-        if (folder / "env.py").is_file():
-            return folder
-    raise RuntimeError(f"no migrations beside {package}")

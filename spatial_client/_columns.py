@@ -27,17 +27,17 @@ class Columns:
     @cached_property
     def ids(self) -> list[int] | list[str]:
         """The keys: integers in a layer whose keys are, else text."""
-        return list(self._message.int64_ids) or list(self._message.string_ids)
+        return self._message.int64_ids[:] or self._message.string_ids[:]
 
     @cached_property
     def wkb(self) -> list[bytes]:
         """ISO WKB, little-endian; no bytes where there is no geometry. Empty where none was asked for."""
-        return list(self._message.wkb)
+        return self._message.wkb[:]
 
     @cached_property
     def distance_meters(self) -> list[float]:
         """Empty unless the question measures a distance."""
-        return list(self._message.distance_meters)
+        return self._message.distance_meters[:]
 
     @cached_property
     def properties(self) -> Mapping[str, list[Any]]:
@@ -64,7 +64,7 @@ class _Properties(Mapping[str, list[Any]]):
 
 def _values(column: feature_pb2.Column) -> list[Any]:
     kind = column.WhichOneof("values") or "strings"
-    values: list[Any] = list(getattr(column, kind).values)
+    values: list[Any] = getattr(column, kind).values[:]
     # Before they are converted: what stands for null need not be JSON.
     nulls = set(column.null_rows)
     if convert := _CONVERT.get(kind):

@@ -1,63 +1,64 @@
-"""Databases for the tests: one private cluster a run, and from it as many migrated databases as are asked for.
+"""Databases for the tests: one private cluster a worker, and from it as many migrated databases as are asked for.
 
 Without PostgreSQL and PostGIS the run fails, and says which packages to install: no test is left out for want of them.
 """
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from pathlib import Path
 
-import psycopg2
 import pytest
 
-from service import demo, migrations
-from service.embedded import EmbeddedPostgres, throw_away
-from tests import awkward
+from service.embedded import EmbeddedPostgres
+from tests import awkward, clusters
 from tests import replication as replicating
+from tests.clusters import COPIED, DEMO, MIGRATED, POSTGIS, PREPARED, administrate, throw_away
+from tests.questions import fill
 
 ROOT = Path(__file__).parents[1]
 TOOL_FOLDERS = (ROOT / ".local/bin", ROOT / ".local/npm/node_modules/.bin", Path("/usr/sbin"))
 NewDatabase = Callable[..., AbstractContextManager[str]]
-# The template of databases with the extension and nothing else: to create it takes half a second.
-POSTGIS = "with_postgis"
 _numbers = count(1)
+_folder = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A folder for the run's clusters to be copied from; the workers that it starts inherit its name."""
+    if not hasattr(config, "workerinput"):
+        folder = config.stash[_folder] = tempfile.mkdtemp(prefix="spatial-")
+        Path(folder).chmod(0o711)  # the server's user must be able to pass
+        os.environ[clusters.VARIABLE] = folder
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if folder := config.stash.get(_folder, None):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """The run's cluster; a test that stops or restarts it takes `service.embedded.throw_away` instead."""
-    with throw_away() as cluster:
+    """The worker's cluster; a test that stops or restarts it takes `throw_away` instead."""
+    with throw_away(variant=PREPARED) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
-def migrated_template(postgres: EmbeddedPostgres) -> str:
-    """The name of a database that Alembic has brought to head; nobody connects to it, so that it can be copied."""
-    name = "migrated"
-    _administrate(postgres, f"CREATE DATABASE {name}")
-    migrations.upgrade(postgres.url_of(name))
-    return name
-
-
-@pytest.fixture(scope="session")
-def new_database(postgres: EmbeddedPostgres, migrated_template: str) -> NewDatabase:
-    """`with new_database() as url:` gives a migrated, empty database; `template=POSTGIS` one without a schema, and
-    `template="template1"` one without PostGIS."""
-    _administrate(postgres, f"CREATE DATABASE {POSTGIS}")
-    with closing(psycopg2.connect(postgres.url_of(POSTGIS))) as connection, connection, connection.cursor() as cursor:
-        cursor.execute("CREATE EXTENSION postgis")
+def new_database(postgres: EmbeddedPostgres) -> NewDatabase:
+    """`with new_database() as url:` gives a migrated, empty database; `template=POSTGIS` one without a schema, `DEMO`
+    one with the demo data, and `template="template1"` one without PostGIS."""
 
     @contextmanager
-    def make(template: str = migrated_template) -> Iterator[str]:
+    def make(template: str = MIGRATED) -> Iterator[str]:
         name = f"test_{next(_numbers)}"
-        _administrate(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
+        administrate(postgres, f"CREATE DATABASE {name} TEMPLATE {template} {COPIED}")
         try:
             yield postgres.url_of(name)
         finally:
-            _administrate(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+            administrate(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
     return make
 
@@ -76,19 +77,19 @@ def module_database(new_database: NewDatabase) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
-def demo_template(new_database: NewDatabase) -> Iterator[str]:
-    """The name of a database with the demo data; nobody connects to it, so that it can be copied."""
+@pytest.fixture(scope="module")
+def filled(new_database: NewDatabase) -> Iterator[str]:
+    """A few rows in each layer, for a module to read, to lock, and to change as far as its tests allow one another."""
     with new_database() as url:
-        demo.load(url)
-        yield url.rpartition("/")[2]
+        fill(url)
+        yield url
 
 
 @pytest.fixture(scope="session")
-def demo_database(postgres: EmbeddedPostgres, new_database: NewDatabase, demo_template: str) -> Iterator[str]:
+def demo_database(postgres: EmbeddedPostgres, new_database: NewDatabase) -> Iterator[str]:
     """The demo data, for every test that only reads: PostgreSQL refuses to write to it."""
-    with new_database(template=demo_template) as url:
-        _administrate(postgres, f"ALTER DATABASE {url.rpartition('/')[2]} SET default_transaction_read_only = on")
+    with new_database(DEMO) as url:
+        administrate(postgres, f"ALTER DATABASE {url.rpartition('/')[2]} SET default_transaction_read_only = on")
         yield url
 
 
@@ -122,10 +123,3 @@ def tool() -> Callable[[str], str]:
         pytest.skip(message)
 
     return find
-
-
-def _administrate(postgres: EmbeddedPostgres, statement: str) -> None:
-    with closing(psycopg2.connect(postgres.url_of("postgres"))) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement)

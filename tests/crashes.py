@@ -15,12 +15,15 @@ from typing import Any
 
 import grpc
 import psycopg2
+import uvloop
 
-from service import migrations
-from service.embedded import EmbeddedPostgres, throw_away
+from service.embedded import EmbeddedPostgres
+from service.limits.used import few_arenas
 from service.postgres.processes import free_port
 from service.server import running_server
 from service.settings import Settings
+from service.workers.worker import settle
+from tests.clusters import PREPARED, throw_away
 from tests.situations import eventually, fetch
 
 # A crash of the server loses nothing that it has told the kernel; commits must be told before they are acknowledged.
@@ -88,13 +91,18 @@ class Service:
 
 
 def _serve(url: str, settings: dict[str, Any], ready: Connection) -> None:
+    """As `spatial serve` does."""
+
     async def serve() -> None:
         async with running_server(Settings(**settings), url):
+            settle()
             ready.send(True)
             await asyncio.Event().wait()
 
     logging.disable()  # what crashes make it say would bury all else
-    asyncio.run(serve())
+    few_arenas()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
 
 
 @dataclass
@@ -155,8 +163,7 @@ _OURS = "application_name LIKE 'spatial-service/%' AND pid <> pg_backend_pid()"
 @contextmanager
 def stage(**settings: Any) -> Iterator[Stage]:
     """A migrated database in a cluster of its own, and a service over it."""
-    with throw_away(SETTINGS) as cluster:
-        migrations.upgrade(cluster.url)
+    with throw_away(SETTINGS, PREPARED) as cluster:
         service = Service(cluster.url, **settings)
         service.start()
         try:

@@ -43,13 +43,13 @@ class Served:
 
     def health(self, service: str = "") -> str:
         answer = health_pb2_grpc.HealthStub(self.channel).Check(
-            health_pb2.HealthCheckRequest(service=service), timeout=5
+            health_pb2.HealthCheckRequest(service=service), timeout=20
         )
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
     def scrape(self, query: str = "") -> str:
         """What Prometheus would get."""
-        with urlopen(f"http://127.0.0.1:{self.server.metrics_port}/metrics{query}", timeout=5) as response:
+        with urlopen(f"http://127.0.0.1:{self.server.metrics_port}/metrics{query}", timeout=20) as response:
             text: str = response.read().decode()
             return text
 

@@ -35,7 +35,7 @@ def fetch(url: str, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
             return cursor.fetchall() if cursor.description else []
 
 
-def eventually(condition: Callable[[], object], within: float = 5.0) -> float:
+def eventually(condition: Callable[[], object], within: float = 20.0) -> float:
     """Waits until the condition holds, and says for how long; fails where it does not in time."""
     started = time.monotonic()
     while not condition():

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from service.embedded import throw_away
+from tests.clusters import PREPARED, throw_away
 from tests.crashes import SETTINGS
 
 MEGABYTES = 24
@@ -93,7 +93,7 @@ def small_disk() -> Iterator[SmallDisk]:
 def main(folder: Path) -> None:
     """Inside: says the URL, and then does what it is told, until nobody is there any more."""
     ballast = folder / "ballast"
-    with throw_away(SETTINGS) as cluster:
+    with throw_away(SETTINGS, PREPARED) as cluster:
         space = folder / "space"
         space.mkdir(mode=0o700)
         owner = cluster.home.stat()

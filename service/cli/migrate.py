@@ -2,7 +2,7 @@ import click
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
-from service import migrations
+from service import migrations, revisions
 from service.cli.settings import database_url, load
 
 
@@ -44,4 +44,4 @@ def _done(revision: str, ledger: bool, roles: bool) -> str:
 
 
 def _reached(revision: str) -> str:
-    return migrations.head_revision() if revision == "head" else revision
+    return revisions.head_revision() if revision == "head" else revision

@@ -1,22 +1,21 @@
 import asyncio
-import ctypes
 import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 import uvloop
 
 from service import demo as demo_data
-from service import migrations
 from service.cli.settings import database_url, load
 from service.doctor.budget import warn_of_connections
 from service.embedded import EmbeddedPostgres
 from service.errors import SpatialError
+from service.limits.used import few_arenas
 from service.observability import logs
 from service.reflected import ConfigurationError
 from service.server import CannotListen, Server, running_server
@@ -26,8 +25,6 @@ from service.workers.supervisor import WorkersFailed, supervise
 from service.workers.worker import counting, settle
 
 log = logging.getLogger("spatial.serve")
-
-M_ARENA_MAX, ARENAS = -8, 2
 
 
 @click.command()
@@ -53,13 +50,15 @@ def serve(directory: Path | None, demo: bool, workers: int | None) -> None:
     settings = load()
     settings = with_workers(settings.model_copy(update={"workers": workers}) if workers else settings)
     logs.configure(settings)
-    _few_arenas()
+    few_arenas()
     with ExitStack() as stack:
         if directory is not None and settings.database_url is None:
             url = stack.enter_context(EmbeddedPostgres(directory)).url
         else:
             url = database_url(settings)
         if demo:
+            from service import migrations  # Alembic, which nothing else here needs
+
             migrations.upgrade(url)
             demo_data.load(url)
         # A supervisor is forked from: it has neither threads nor another loop than Python's own.
@@ -71,13 +70,6 @@ def serve(directory: Path | None, demo: bool, workers: int | None) -> None:
             except (CannotListen, ConfigurationError, WorkersFailed) as error:
                 raise click.ClickException(str(error)) from None
     sys.exit(0 if finished else 1)
-
-
-def _few_arenas() -> None:
-    """glibc gives threads arenas of their own and keeps in each what was freed there, which adds up where each
-    stream has a thread. Other C libraries have no such thing."""
-    with suppress(AttributeError):
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
 
 
 async def _supervise(settings: Settings, url: str, demo: bool) -> bool:

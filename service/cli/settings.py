@@ -2,9 +2,7 @@
 
 import click
 from pydantic import ValidationError
-from sqlalchemy.exc import ArgumentError
 
-from service.db.address import addresses, parsed
 from service.settings import Settings
 
 
@@ -22,6 +20,8 @@ def _named(location: tuple[int | str, ...]) -> str:
 
 
 def database_url(settings: Settings) -> str:
+    from service.db.address import addresses  # SQLAlchemy, which `spatial health` does without
+
     if settings.database_url is None:
         raise click.ClickException(
             "no database: set SPATIAL_DATABASE_URL to postgresql://user:password@host:5432/database, "
@@ -35,6 +35,10 @@ def database_url(settings: Settings) -> str:
 
 
 def _check(name: str, url: str) -> None:
+    from sqlalchemy.exc import ArgumentError
+
+    from service.db.address import parsed
+
     try:
         parsed(url)
     except ArgumentError:

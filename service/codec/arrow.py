@@ -13,7 +13,8 @@ from pyproj.exceptions import CRSError
 
 from service.catalog import Layer, PropertyType
 from service.codec.frames import FULL_BYTES, Frame
-from service.codec.scan import Buffer, Scanner, Values, gathered
+from service.codec.scan import Scanner, gathered
+from service.db.arrays import Buffer, Values
 from service.db.columns import Column
 from service.db.copy import Wire
 from service.db.queries import Statement
@@ -51,13 +52,14 @@ class ArrowWriter:
     def batches(self, rows: bytes) -> Iterator[Batch]:
         """Of some whole rows as COPY sends them."""
         scanned = self._scanner.scan(rows)
-        if len(scanned.starts):
-            fields = zip(self._wires, scanned.fields, strict=True)
-            yield from self.of_columns([_array(wire, scanned.buffer, values) for wire, values in fields])
+        return self.of_columns(scanned.fields) if len(scanned.starts) else iter(())
 
-    def of_columns(self, columns: Sequence[pa.Array]) -> Iterator[Batch]:
-        """Of the statement's columns, in the types in which PostgreSQL sends them."""
-        arrays = [_typed(array, field.type) for array, field in zip(columns, self._schema, strict=True)]
+    def of_columns(self, columns: Sequence[Values]) -> Iterator[Batch]:
+        """Of the statement's columns, wherever their values lie."""
+        arrays = [
+            _typed(_array(wire, values), field.type)
+            for wire, values, field in zip(self._wires, columns, self._schema, strict=True)
+        ]
         for piece in _pieces(pa.RecordBatch.from_arrays(arrays, schema=self._schema)):
             last = piece.column(0)[-1].as_py()
             yield Batch(self._frame.around(self._stream(piece), last), piece.num_rows)
@@ -73,16 +75,15 @@ class ArrowWriter:
         return sink.getvalue()
 
 
-def _array(wire: Wire, buffer: Buffer, values: Values) -> pa.Array:
-    """The values of one field of a COPY's rows."""
+def _array(wire: Wire, values: Values) -> pa.Array:
     known = values.lengths >= 0
     if wire is Wire.BYTES:
         offsets = np.zeros(len(known) + 1, np.int32)
         np.cumsum(np.maximum(values.lengths, 0), out=offsets[1:])
-        return _of_buffers(pa.binary(), known, offsets, _joined(buffer, values, offsets))
+        return _of_buffers(pa.binary(), known, offsets, _joined(values, offsets))
     if wire is Wire.BOOL:
-        return _of_buffers(pa.bool_(), known, _bits(buffer[values.starts] != 0))
-    numbers = gathered(buffer, values.starts, ">i8" if wire is Wire.INT64 else ">f8")
+        return _of_buffers(pa.bool_(), known, _bits(values.buffer[values.starts] != 0))
+    numbers = gathered(values.buffer, values.starts, ">i8" if wire is Wire.INT64 else ">f8")
     return _of_buffers(_WIRES[wire], known, numbers.astype(numbers.dtype.newbyteorder("=")))
 
 
@@ -96,15 +97,18 @@ def _bits(values: npt.NDArray[np.bool_]) -> Buffer:
     return np.packbits(values, bitorder="little")
 
 
-def _joined(buffer: Buffer, values: Values, offsets: npt.NDArray[np.int32]) -> bytes | Buffer:
-    """All values one after the other: long ones cut out one by one, short ones byte by byte but all at once."""
-    if offsets[-1] > _SHORT * len(values.starts):
-        content = buffer.data
-        pairs = zip(values.starts.tolist(), values.ends.tolist(), strict=True)
-        return b"".join([content[start:end] for start, end in pairs])
-    moved = np.repeat(values.starts - offsets[:-1], np.diff(offsets))
+def _joined(values: Values, offsets: npt.NDArray[np.int32]) -> bytes | Buffer:
+    """All values one after the other, unless they lie so: long ones cut out one by one, short ones byte by byte but all
+    at once."""
+    starts, ends = values.starts, values.ends
+    if (starts[1:] == ends[:-1]).all():
+        return values.buffer[starts[0] : ends[-1]]
+    if offsets[-1] > _SHORT * len(starts):
+        content = values.buffer.data
+        return b"".join([content[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)])
+    moved = np.repeat(starts - offsets[:-1], np.diff(offsets))
     moved += np.arange(len(moved))
-    return buffer.take(moved)
+    return values.buffer.take(moved)
 
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

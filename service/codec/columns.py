@@ -1,10 +1,10 @@
 """Rows to columns: what a COPY sends becomes FeatureColumns, a column at a time.
 
-Lists of strings are made of the rows' own bytes: the four that tell a value's length in a COPY have room for the tag
-and the length that stand before it in protobuf.
+Lists of strings are made of the bytes that were sent: the four that tell a value's length in a COPY have room for the
+tag and the length that stand before it in protobuf. What PostgreSQL assembled has just that room, and goes on whole.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -13,7 +13,8 @@ import numpy.typing as npt
 from service.catalog import Layer, PropertyType
 from service.codec import wire
 from service.codec.frames import FULL_BYTES, Bytes, Frame
-from service.codec.scan import Buffer, Offsets, Scanned, Scanner, Values, gathered, windows
+from service.codec.scan import Scanner, gathered, slices
+from service.db.arrays import Buffer, Offsets, Values, prefix_sizes
 from service.db.columns import Column
 from service.db.copy import Wire
 from service.db.queries import Statement
@@ -22,11 +23,10 @@ from spatial.v1 import feature_pb2
 
 Integers = npt.NDArray[np.int64]
 # Parts are joined once, where the message is whole: each time costs as much as to read the rows from PostgreSQL.
-Part = Callable[[Buffer, Values], list[Bytes]]
+Part = Callable[[Values], list[Bytes]]
 
 _EPOCHS_APART: Final = 946_684_800_000_000  # microseconds from 1970 to 2000
 _LARGEST, _SMALLEST = 2**63 - 1, -(2**63)
-_ROOM: Final = 1 << 21  # the length from which on a tag and a length need more than four bytes
 _SHORT: Final = 64  # bytes up to which values are gathered faster than they are sliced
 
 _FIELDS = feature_pb2.FeatureColumns.DESCRIPTOR.fields_by_name
@@ -53,21 +53,29 @@ class ColumnsWriter:
         self._frame = Frame("columns", statement.shape.output.srid or layer.srid, bound_to)
 
     def batches(self, rows: bytes) -> Iterator[Batch]:
+        """Of some whole rows as COPY sends them."""
         scanned = self._scanner.scan(rows)
         # As columns they are smaller than as rows, or, where many numbers are null, at most three times as large.
-        for some in scanned.slices(FULL_BYTES):
+        return self._batches(scanned.fields, scanned.ends)
+
+    def of_columns(self, columns: Sequence[Values]) -> Iterator[Batch]:
+        """Of the statement's columns as PostgreSQL assembled them."""
+        sizes = sum(np.maximum(values.lengths, 8) + values.room for values in columns)
+        return self._batches(columns, np.cumsum(sizes))
+
+    def _batches(self, columns: Sequence[Values], ends: Offsets) -> Iterator[Batch]:
+        for some in slices(ends, FULL_BYTES):
             count = some.stop - some.start
-            last = self._last_key(scanned, some)
             content: list[Bytes] = [_COUNT, wire.varint(count)]
-            for write, values in zip(self._parts, scanned.fields, strict=True):
-                content += write(scanned.buffer, values.of(some))
+            last = self._last_key(columns[self._key].of(slice(some.stop - 1, some.stop)))
+            for write, values in zip(self._parts, columns, strict=True):
+                content += write(values.of(some))
             yield Batch(self._frame.around_parts(content, last), count)
 
-    def _last_key(self, scanned: Scanned, some: slice) -> Key:
-        keys = scanned.fields[self._key].of(slice(some.stop - 1, some.stop))
+    def _last_key(self, key: Values) -> Key:
         if self._integer_key:
-            return int(_integers(scanned.buffer, keys)[0])
-        return scanned.buffer[keys.starts[0] : keys.ends[0]].tobytes().decode()
+            return int(_integers(key)[0])
+        return key.buffer[key.starts[0] : key.ends[0]].tobytes().decode()
 
 
 def part(column: Column) -> Part:
@@ -75,12 +83,12 @@ def part(column: Column) -> Part:
     if column.kind == "property":
         return _property(column)
     if column.kind == "geometry":
-        return lambda buffer, values: _strings(_WKB, buffer, values)
+        return lambda values: _strings(_WKB, values)
     if column.kind == "distance":
-        return lambda buffer, values: _delimited(_DISTANCES, _packed_numbers(buffer, values))
+        return lambda values: _delimited(_DISTANCES, _packed_numbers(values))
     if column.field.wire is Wire.INT64:
-        return lambda buffer, values: _delimited(_INT64_IDS, _packed_integers(buffer, values))
-    return lambda buffer, values: _strings(_STRING_IDS, buffer, values)
+        return lambda values: _delimited(_INT64_IDS, _packed_integers(values))
+    return lambda values: _strings(_STRING_IDS, values)
 
 
 def _property(column: Column) -> Part:
@@ -90,9 +98,9 @@ def _property(column: Column) -> Part:
     field, write = _LISTS[column.property.type]
     tag = wire.tag(_COLUMN[field].number, wire.LENGTH)
 
-    def properties(buffer: Buffer, values: Values) -> list[Bytes]:
+    def properties(values: Values) -> list[Bytes]:
         nulls = _null_rows(values) if nullable else b""
-        return _delimited(_PROPERTIES, name, nulls, *_delimited(tag, *write(buffer, values)))
+        return _delimited(_PROPERTIES, name, nulls, *_delimited(tag, *write(values)))
 
     return properties
 
@@ -107,24 +115,24 @@ def _delimited(tag: bytes, *content: Bytes) -> list[Bytes]:
     return [tag + wire.varint(sum(map(len, content))), *content]
 
 
-def _string_values(buffer: Buffer, values: Values) -> list[Bytes]:
-    return _strings(_VALUES, buffer, values)
+def _string_values(values: Values) -> list[Bytes]:
+    return _strings(_VALUES, values)
 
 
-def _integer_values(buffer: Buffer, values: Values) -> list[Bytes]:
-    return _delimited(_VALUES, _packed_integers(buffer, values))
+def _integer_values(values: Values) -> list[Bytes]:
+    return _delimited(_VALUES, _packed_integers(values))
 
 
-def _number_values(buffer: Buffer, values: Values) -> list[Bytes]:
-    return _delimited(_VALUES, _packed_numbers(buffer, values))
+def _number_values(values: Values) -> list[Bytes]:
+    return _delimited(_VALUES, _packed_numbers(values))
 
 
-def _boolean_values(buffer: Buffer, values: Values) -> list[Bytes]:
-    return _delimited(_VALUES, np.where(values.lengths < 0, 0, buffer[values.starts]).astype(np.uint8).tobytes())
+def _boolean_values(values: Values) -> list[Bytes]:
+    return _delimited(_VALUES, np.where(values.lengths < 0, 0, values.buffer[values.starts]).astype(np.uint8).tobytes())
 
 
-def _timestamp_values(buffer: Buffer, values: Values) -> list[Bytes]:
-    return _delimited(_VALUES, varints(since_1970(_integers(buffer, values))))
+def _timestamp_values(values: Values) -> list[Bytes]:
+    return _delimited(_VALUES, varints(since_1970(_integers(values))))
 
 
 _LISTS: Final[dict[PropertyType, tuple[str, Part]]] = {
@@ -138,16 +146,16 @@ _LISTS: Final[dict[PropertyType, tuple[str, Part]]] = {
 }
 
 
-def _integers(buffer: Buffer, values: Values) -> Integers:
-    return np.where(values.lengths < 0, 0, gathered(buffer, values.starts, ">i8")).astype(np.int64)
+def _integers(values: Values) -> Integers:
+    return np.where(values.lengths < 0, 0, gathered(values.buffer, values.starts, ">i8")).astype(np.int64)
 
 
-def _packed_integers(buffer: Buffer, values: Values) -> bytes:
-    return varints(_integers(buffer, values))
+def _packed_integers(values: Values) -> bytes:
+    return varints(_integers(values))
 
 
-def _packed_numbers(buffer: Buffer, values: Values) -> bytes:
-    return np.where(values.lengths < 0, 0, gathered(buffer, values.starts, ">f8")).astype("<f8").tobytes()
+def _packed_numbers(values: Values) -> bytes:
+    return np.where(values.lengths < 0, 0, gathered(values.buffer, values.starts, ">f8")).astype("<f8").tobytes()
 
 
 def since_1970(microseconds: Integers) -> Integers:
@@ -175,43 +183,48 @@ def varints(values: Integers) -> bytes:
     return parts[needed].tobytes()
 
 
-def _strings(tag: bytes, buffer: Buffer, values: Values) -> list[Bytes]:
+def _strings(tag: bytes, values: Values) -> list[Bytes]:
     """Each value behind the tag and its length; nothing for null."""
-    longest = int(values.lengths.max(initial=0))
-    if longest >= _ROOM:
-        pairs = zip(values.starts.tolist(), values.ends.tolist(), strict=True)
-        return [wire.delimited(tag, buffer[start:end].tobytes()) for start, end in pairs]
-    starts = _prefix(tag, buffer, values, longest)
-    return _joined(buffer, starts, values.ends)
-
-
-def _prefix(tag: bytes, buffer: Buffer, values: Values, longest: int) -> Offsets:
-    """Writes the tags and lengths before the values, over the four bytes there, and says where they begin."""
     lengths = np.maximum(values.lengths, 0)
-    words, starts = tag[0] << 8 | lengths, values.starts - 2
-    if longest > 0x7F:
-        longer = lengths > 0x7F
-        words = np.where(longer, tag[0] << 16 | (lengths & 0x7F | 0x80) << 8 | lengths >> 7, words)
-        starts -= longer
-    if longest > 0x3FFF:
-        longer = lengths > 0x3FFF
-        most = tag[0] << 24 | (lengths & 0x7F | 0x80) << 16 | (lengths >> 7 & 0x7F | 0x80) << 8 | lengths >> 14
-        words = np.where(longer, most, words)
-        starts -= longer
-    windows(buffer, ">u4")[values.starts - 4] = words
-    return starts
-
-
-def _joined(buffer: Buffer, starts: Offsets, ends: Offsets) -> list[Bytes]:
-    """The bytes from each start to its end, one after the other."""
-    sizes = ends - starts
-    if (sizes == sizes[0]).all():
-        return [gathered(buffer, starts, f"V{sizes[0]}").view(np.uint8).data]
+    prefixes = prefix_sizes(lengths)
+    begins, ends = values.starts - prefixes, values.ends
+    sizes = prefixes + lengths
     total = int(sizes.sum())
-    if total > _SHORT * len(starts):
-        content = buffer.data
-        return [content[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    in_place = values.room >= int(prefixes.max())
+    if in_place:
+        _write_prefixes(tag, values.buffer, begins, lengths, prefixes)
+        if int(ends[-1] - begins[0]) == total and (begins[1:] == ends[:-1]).all():
+            return [values.buffer[begins[0] : ends[-1]].data]
+    if total > _SHORT * len(sizes):
+        return _sliced(tag, values, begins if in_place else None)
+    if in_place and (sizes == sizes[0]).all():
+        return [gathered(values.buffer, begins, f"V{sizes[0]}").view(np.uint8).data]
     before = np.cumsum(sizes) - sizes
-    places = np.repeat((starts - before).astype(np.int32), sizes)
+    places = np.repeat((begins - before).astype(np.int32), sizes)
     places += np.arange(total, dtype=np.int32)
-    return [buffer.take(places).data]
+    joined = values.buffer.take(places)
+    if not in_place:
+        _write_prefixes(tag, joined, before, lengths, prefixes)
+    return [joined.data]
+
+
+def _write_prefixes(tag: bytes, buffer: Buffer, begins: Offsets, lengths: Offsets, sizes: Offsets) -> None:
+    """The tags and the lengths, seven bits a byte, where so many bytes are free for them."""
+    buffer[begins] = tag[0]
+    longest = int(sizes.max())
+    for place in range(1, longest):
+        bits = lengths >> 7 * (place - 1)
+        if place + 1 < longest:
+            bits = bits & 0x7F | (sizes > place + 1).view(np.uint8) << 7
+        there = slice(None) if place == 1 else sizes > place
+        buffer[begins[there] + place] = bits[there]
+
+
+def _sliced(tag: bytes, values: Values, begins: Offsets | None) -> list[Bytes]:
+    """Long values cut out one by one; behind prefixes of their own unless these have been written before them."""
+    content = values.buffer.data
+    ends = values.ends.tolist()
+    if begins is not None:
+        return [content[begin:end] for begin, end in zip(begins.tolist(), ends, strict=True)]
+    pairs = zip(values.starts.tolist(), ends, strict=True)
+    return [part for start, end in pairs for part in (tag + wire.varint(end - start), content[start:end])]

@@ -7,7 +7,7 @@ import math
 import sys
 from dataclasses import dataclass, replace
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 import shapely
 from google.type import latlng_pb2
@@ -26,8 +26,7 @@ _LIMITS: Final = {"longitude": 180.0, "latitude": 90.0}
 _LATITUDES: Final = ("latitude", "south", "north")
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeGeometry:
+class ProbeGeometry(NamedTuple):
     """A checked geometry: two-dimensional, little-endian EWKB in hex, as PostgreSQL reads it from text."""
 
     hexewkb: str

@@ -1,8 +1,7 @@
 """From query messages to questions: layer, probe and distances checked, and judged by what they may cost."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
@@ -24,8 +23,7 @@ BIG_VERTICES = 64
 AREAS = ("POLYGON", "MULTIPOLYGON")
 
 
-@dataclass(frozen=True, slots=True)
-class Inquiry:
+class Inquiry(NamedTuple):
     """A question that is checked but for its probe, of which there may be many. `heavy` whatever the probe. `within`
     says that an area is the last of the arguments."""
 
@@ -40,7 +38,7 @@ class Inquiry:
 
     def about(self, message: geometry_pb2.Probe, stored: Stored | None = None) -> Question:
         """`stored` is what the database has for a probe that is a feature."""
-        geodetic = self.variant in (DistanceModel.SPHEROID, DistanceModel.SPHERE)
+        geodetic = self.variant is DistanceModel.SPHEROID or self.variant is DistanceModel.SPHERE
         probe = self.probes.read(message, srid=self.layer.srid, geodetic=geodetic, stored=stored)
         heavy = self.heavy
         if self.kind is Kind.INTERSECTS:

@@ -22,12 +22,13 @@ _PROBES: Mapping[type, str] = {
 def referenced(request: Any) -> tuple[str, geometry_pb2.FeatureRef] | None:
     """The feature that a request asks about, and the path of its field; None where it asks about something else."""
     query, path = getattr(request, "query", None), "query"
-    if isinstance(query, query_pb2.Query) and (kind := query.WhichOneof("kind")):
+    if type(query) is query_pb2.Query and (kind := query.WhichOneof("kind")):
         query, path = getattr(query, kind), f"{path}.{kind}"
     name = _PROBES.get(type(query))
-    if name is None or getattr(query, name).WhichOneof("source") != "feature":
+    if name is None:
         return None
-    return f"{path}.{name}.feature", getattr(query, name).feature
+    probe = getattr(query, name)
+    return (f"{path}.{name}.feature", probe.feature) if probe.WhichOneof("source") == "feature" else None
 
 
 def read_reference(catalog: Catalog, reference: geometry_pb2.FeatureRef) -> tuple[Layer, Key]:

@@ -12,47 +12,21 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from service.db.arrays import SPARE_BYTES, Buffer, Offsets, Values
 from service.db.copy import HEADER_BYTES, SIGNATURE, TRAILER, Field
 
-Offsets = npt.NDArray[np.int64]
-Buffer = npt.NDArray[np.uint8]
-
-_SPARE_BYTES = 8  # behind the rows, so that a value can be read also where it is null
 _COUNT = Struct("!h")
 _LENGTH = Struct("!i")
 
 
-class Values(NamedTuple):
-    """One field of some rows: where its values begin, and how long they are, -1 for null."""
-
-    starts: Offsets
-    lengths: Offsets
-
-    @property
-    def ends(self) -> Offsets:
-        ends: Offsets = self.starts + np.maximum(self.lengths, 0)
-        return ends
-
-    def of(self, rows: slice) -> "Values":
-        return Values(self.starts[rows], self.lengths[rows])
-
-
 class Scanned(NamedTuple):
-    """The rows in memory that may be written to, where each begins and ends, and the values of each field."""
+    """The rows in memory that may be written to, where each begins and ends, and the values of each field: before each
+    lie the bytes of its length."""
 
     buffer: Buffer
     starts: Offsets
     ends: Offsets
     fields: list[Values]
-
-    def slices(self, most_bytes: int) -> Iterator[slice]:
-        """Rows that follow one another and have so many bytes together, or one row that has more."""
-        first = 0
-        while first < len(self.ends):
-            end = self.starts[first] + most_bytes
-            after = max(first + 1, int(np.searchsorted(self.ends, end, "right")))
-            yield slice(first, after)
-            first = after
 
 
 class Scanner:
@@ -65,7 +39,7 @@ class Scanner:
 
     def scan(self, rows: bytes) -> Scanned:
         begin = HEADER_BYTES if rows.startswith(SIGNATURE) else 0
-        buffer = np.zeros(len(rows) + _SPARE_BYTES, np.uint8)
+        buffer = np.empty(len(rows) + SPARE_BYTES, np.uint8)
         buffer[: len(rows)] = np.frombuffer(rows, np.uint8)
         guessed = self._read(buffer, self._marked(buffer, begin))
         if _is_all(guessed, rows, begin):
@@ -75,7 +49,7 @@ class Scanner:
     def _marked(self, buffer: Buffer, begin: int) -> Offsets:
         """Where the bytes are that every row begins with. Pairs of bytes are looked for first: there are half as many
         as bytes, and few are such by chance."""
-        pairs = buffer[: (len(buffer) - _SPARE_BYTES) // 2 * 2].view(np.uint16)
+        pairs = buffer[: (len(buffer) - SPARE_BYTES) // 2 * 2].view(np.uint16)
         found = np.flatnonzero((pairs == self._even) | (pairs == self._odd))
         starts: Offsets = 2 * found - (pairs[found] == self._odd)
         starts = starts[starts >= begin]
@@ -99,9 +73,19 @@ class Scanner:
         fields = []
         for field in self._fields:
             lengths = np.full(len(at), field.width) if field.fixed else gathered(buffer, at, ">i4")
-            fields.append(Values(at + _LENGTH.size, lengths.astype(np.int64)))
+            fields.append(Values(buffer, at + _LENGTH.size, lengths.astype(np.int64), _LENGTH.size))
             at = fields[-1].ends
         return Scanned(buffer, starts, at, fields)
+
+
+def slices(ends: Offsets, most_bytes: int) -> Iterator[slice]:
+    """Rows that follow one another and have so many bytes together, or one row that has more; `ends` says where each
+    ends if they lie one behind the other."""
+    first = size = 0
+    while first < len(ends):
+        after = max(first + 1, int(np.searchsorted(ends, size + most_bytes, "right")))
+        yield slice(first, after)
+        first, size = after, int(ends[after - 1])
 
 
 def windows(buffer: Buffer, kind: str) -> npt.NDArray[np.generic]:

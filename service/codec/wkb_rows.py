@@ -12,7 +12,7 @@ import shapely
 
 from service.catalog import Layer
 from service.codec.arriving.held import Header, collection_for, header
-from service.codec.scan import Buffer, Offsets, gathered
+from service.codec.scan import gathered
 from service.codec.systems import WGS84
 from service.codec.wkb_types import (
     LINESTRING,
@@ -24,6 +24,7 @@ from service.codec.wkb_types import (
     SRID_FLAG,
     GeometryLimits,
 )
+from service.db.arrays import Buffer, Offsets
 from service.errors import InvalidArgument
 
 _TYPES: Final = (POINT, LINESTRING, POLYGON, MULTIPOINT, MULTILINESTRING, MULTIPOLYGON)

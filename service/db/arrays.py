@@ -1,50 +1,78 @@
-"""Columns that PostgreSQL assembled: the aggregates that a statement asks for, and the Arrow array that they become."""
+"""Columns that PostgreSQL assembled: the aggregates that a statement asks for, and where the values lie in what they
+give."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from service.catalog import PropertyType
 from service.db.columns import Column
 from service.db.copy import Wire
 
+Offsets = npt.NDArray[np.int64]
+Buffer = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
+Contents = Sequence[bytes | memoryview | None]
+
+SPARE_BYTES = 8  # before and behind what lies in a buffer: a value can be read also where it is null
+_ENOUGH_ROOM = 6
+
+
+class Values(NamedTuple):
+    """One column of some features, in memory that may be written to: where its values begin, and how long they are, -1
+    for null. Before each there are so many bytes that nobody needs."""
+
+    buffer: Buffer
+    starts: Offsets
+    lengths: Offsets
+    room: int = 0
+
+    @property
+    def ends(self) -> Offsets:
+        ends: Offsets = self.starts + np.maximum(self.lengths, 0)
+        return ends
+
+    def of(self, rows: slice) -> "Values":
+        return Values(self.buffer, self.starts[rows], self.lengths[rows], self.room)
 
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """`aggregates` are SQL over `{value}`; of what they give, `array` makes so many values of an Arrow array."""
+    """`aggregates` are SQL over `{value}`; `values` finds so many values in what each of them gave, some at a time."""
 
     aggregates: tuple[str, ...]
-    array: Callable[..., pa.Array]
+    values: Callable[..., Values]
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a value is computed more than once, unless it is computed before."""
+        return sum(each.count("{value}") for each in self.aggregates) > 1
 
 
-def assembly(column: Column, width: int | None = None) -> Assembly:
-    """How a column is sent; `width` is how many bytes each of its values has, where all have as many."""
+def assembly(column: Column, width: int | None = None, *, room: bool = False) -> Assembly:
+    """How a column is sent; `width` is how many bytes each of its values has, where all have as many. With `room` what
+    is of variable length has before it what a tag and a length take in protobuf."""
     wire, nullable = column.field.wire, column.field.nullable
     if wire is Wire.BOOL:
         return Assembly((_joined(_TRUTH),), _booleans)
     if wire is Wire.BYTES:
-        if width is not None and not nullable:
-            return Assembly((_joined("{value}"),), lambda count, content: _equally_long(count, content, width))
-        length = "coalesce(octet_length({value}), -1)" if nullable else "octet_length({value})"
-        return Assembly((_joined("{value}"), _joined(f"int4send({length})")), _of_lengths)
+        return _texts(nullable, room) if _is_text(column) else _bytes(nullable, width, room)
     values = _joined(f"{_sender(column)}({{value}})")
-    order = ">f8" if wire is Wire.FLOAT64 else ">i8"
     if nullable:
-        known = _joined("CASE WHEN {value} IS NULL THEN '0' ELSE '1' END")
-        return Assembly((values, known), lambda count, content, known: _sparse_numbers(count, content, known, order))
-    return Assembly((values,), lambda count, content: _numbers(count, content, order))
+        return Assembly((values, _joined(_KNOWN)), _sparse_numbers)
+    return Assembly((values,), _numbers)
 
 
 _TRUTH = "CASE WHEN {value} THEN '1' WHEN NOT {value} THEN '0' ELSE ' ' END"
+_KNOWN = "CASE WHEN {value} IS NULL THEN '0' ELSE '1' END"
 
 
-def _joined(value: str) -> str:
-    return f"string_agg({value}, '')"
+def _joined(value: str, between: str = "NULL") -> str:
+    """Nothing between them costs less than an empty string."""
+    return f"string_agg({value}, {between})"
 
 
 def _sender(column: Column) -> str:
@@ -53,52 +81,146 @@ def _sender(column: Column) -> str:
     return "float8send" if column.field.wire is Wire.FLOAT64 else "int8send"
 
 
-def _numbers(count: int, content: bytes, order: str) -> pa.Array:
-    """PostgreSQL's bytes are big-endian."""
-    values = np.frombuffer(content, order).astype(order.replace(">", "<"))
-    _check(count, len(values))
-    return pa.Array.from_buffers(_kind(order), count, [None, pa.py_buffer(values)])
+def _is_text(column: Column) -> bool:
+    if column.property is None:
+        return column.kind == "key"
+    return column.property.type is not PropertyType.BYTES
 
 
-def _sparse_numbers(count: int, content: bytes, known: bytes, order: str) -> pa.Array:
+def _numbers(count: int, contents: Contents) -> Values:
+    starts = np.arange(SPARE_BYTES, SPARE_BYTES + 8 * count, 8)
+    return Values(_buffer(contents, 8 * count), starts, np.full(count, 8))
+
+
+def _sparse_numbers(count: int, contents: Contents, known: Contents) -> Values:
     """Of nulls, only the places are sent."""
-    mask = np.frombuffer(known, np.uint8) == ord("1")
-    _check(count, len(mask))
-    values = np.zeros(count, order.replace(">", "<"))
-    values[mask] = np.frombuffer(content, order)
-    return pa.Array.from_buffers(_kind(order), count, [_bits(mask), pa.py_buffer(values)])
+    mask = _mask(count, known)
+    before = np.cumsum(mask, dtype=np.int64) - mask.astype(np.int64)
+    starts = 8 * before + SPARE_BYTES
+    return Values(_buffer(contents, 8 * int(mask.sum())), starts, np.where(mask, 8, -1))
 
 
-def _kind(order: str) -> pa.DataType:
-    return pa.float64() if order.endswith("f8") else pa.int64()
+def _booleans(count: int, contents: Contents) -> Values:
+    buffer = _buffer(contents, count)
+    sent = buffer[SPARE_BYTES:-SPARE_BYTES]
+    lengths = np.where(sent == ord(" "), -1, 1)
+    sent[:] = sent == ord("1")
+    return Values(buffer, SPARE_BYTES + np.arange(count), lengths)
 
 
-def _booleans(count: int, content: bytes) -> pa.Array:
-    truth = np.frombuffer(content, np.uint8)
-    _check(count, len(truth))
-    return pa.Array.from_buffers(pa.bool_(), count, [_bits(truth != ord(" ")), _bits(truth == ord("1"))])
+# No text of PostgreSQL's holds a zero: it tells where the next begins. Two are in the place of a tag and of a length.
+_SLOT = bytes(2)
+_ZERO, _ZEROS = "'\\x00'::bytea", "'\\x0000'::bytea"
 
 
-def _of_lengths(count: int, content: bytes, lengths: bytes) -> pa.Array:
-    """A length of -1 stands for null."""
-    sizes = np.frombuffer(lengths, ">i4")
+def _texts(nullable: bool, room: bool) -> Assembly:
+    between = _ZEROS if room else _ZERO
+    find = _texts_with_room if room else _texts_alone
+    if not nullable:
+        return Assembly((_joined("textsend({value})", between),), find)
+    content = _joined("coalesce(textsend({value}), '')", between)
+    return Assembly((content, _joined(_KNOWN)), lambda *given: _sparse_texts(find, *given))
+
+
+def _texts_with_room(count: int, contents: Contents) -> Values:
+    buffer = _buffer(contents, slot=_SLOT)
+    zeros = np.flatnonzero(buffer[SPARE_BYTES:-SPARE_BYTES] == 0)
+    _check(count, len(zeros) // len(_SLOT))
+    starts = zeros[1::2] + (SPARE_BYTES + 1)
+    ends = np.append(starts[1:] - len(_SLOT), len(buffer) - SPARE_BYTES)
+    return Values(buffer, starts, ends - starts, len(_SLOT))
+
+
+def _texts_alone(count: int, contents: Contents) -> Values:
+    joined = b"\0".join([content for content in contents if content is not None])
+    zeros = np.flatnonzero(np.frombuffer(joined, np.uint8) == 0)
+    _check(count, len(zeros) + 1)
+    lengths = np.diff(zeros, prepend=-1, append=len(joined)) - 1
+    ends = np.cumsum(lengths) + SPARE_BYTES
+    return Values(_buffer([joined.translate(None, b"\0")]), ends - lengths, lengths)
+
+
+def _sparse_texts(find: Callable[[int, Contents], Values], count: int, contents: Contents, known: Contents) -> Values:
+    texts = find(count, contents)
+    return texts._replace(lengths=np.where(_mask(count, known), texts.lengths, -1))
+
+
+_LENGTH = "coalesce(octet_length({value}), -1)"
+_EXACT = f"""
+    CASE WHEN {_LENGTH} < 128 THEN '\\x0000'::bytea WHEN {_LENGTH} < 16384 THEN '\\x000000'::bytea
+         WHEN {_LENGTH} < 2097152 THEN '\\x00000000'::bytea WHEN {_LENGTH} < 268435456 THEN '\\x0000000000'::bytea
+         ELSE '\\x000000000000'::bytea END
+"""
+
+
+def _bytes(nullable: bool, width: int | None, room: bool) -> Assembly:
+    if width is not None and not nullable:
+        content = _joined("{value}", _ZEROS) if room else _joined("{value}")
+        return Assembly((content,), lambda count, contents: _equally_long(count, contents, width, room))
+    value = "coalesce({value}, '')" if nullable else "{value}"
+    content = _joined(value, _EXACT) if room else _joined(value)
+    lengths = _joined(f"int4send({_LENGTH})")
+    return Assembly((content, lengths), _with_exact_room if room else _of_lengths)
+
+
+def _equally_long(count: int, contents: Contents, width: int, room: bool) -> Values:
+    slot = _SLOT if room else b""
+    step = len(slot) + width
+    starts = SPARE_BYTES + len(slot) + step * np.arange(count)
+    return Values(_buffer(contents, step * count, slot), starts, np.full(count, width), len(slot))
+
+
+def _of_lengths(count: int, contents: Contents, lengths: Contents) -> Values:
+    sizes = _sizes(count, lengths)
+    known = np.maximum(sizes, 0)
+    ends = np.cumsum(known)
+    return Values(_buffer(contents, int(ends[-1])), SPARE_BYTES + ends - known, sizes)
+
+
+def _with_exact_room(count: int, contents: Contents, lengths: Contents) -> Values:
+    """Before a value lies as much as its own tag and length take."""
+    sizes = _sizes(count, lengths)
+    known = np.maximum(sizes, 0)
+    prefixes = prefix_sizes(known)
+    ends = np.cumsum(prefixes + known)
+    first = 0
+    pieces: list[bytes | memoryview | None] = []
+    for content, some in zip(contents, lengths, strict=True):
+        pieces += [bytes(int(prefixes[first])), content]
+        first += len(some or b"") // 4
+    return Values(_buffer(pieces, int(ends[-1])), SPARE_BYTES + ends - known, sizes, _ENOUGH_ROOM)
+
+
+def prefix_sizes(lengths: Offsets) -> Offsets:
+    """How many bytes a tag below 16 and a length take in protobuf."""
+    sizes = np.full(len(lengths), 2)
+    longest = int(lengths.max(initial=0))
+    for bits in (7, 14, 21, 28):
+        if longest >> bits:
+            sizes += lengths >= 1 << bits
+    return sizes
+
+
+def _sizes(count: int, lengths: Contents) -> Offsets:
+    sizes = np.frombuffer(b"".join(filter(None, lengths)), ">i4").astype(np.int64)
     _check(count, len(sizes))
-    offsets = np.zeros(count + 1, np.int32)
-    np.cumsum(np.maximum(sizes, 0), out=offsets[1:])
-    _check(int(offsets[-1]), len(content))
-    buffers = [_bits(sizes >= 0), pa.py_buffer(offsets), pa.py_buffer(content)]
-    return pa.Array.from_buffers(pa.binary(), count, buffers)
+    return sizes
 
 
-def _equally_long(count: int, content: bytes, width: int) -> pa.Array:
-    _check(count * width, len(content))
-    offsets = np.arange(0, len(content) + 1, width, dtype=np.int32)
-    return pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(content)])
+def _mask(count: int, known: Contents) -> Mask:
+    mask: Mask = np.frombuffer(b"".join(filter(None, known)), np.uint8) == ord("1")
+    _check(count, len(mask))
+    return mask
 
 
-def _bits(mask: Mask) -> pa.Buffer | None:
-    """Arrow's bitmap."""
-    return pa.py_buffer(np.packbits(mask, bitorder="little"))
+def _buffer(contents: Contents, expected: int | None = None, slot: bytes = b"") -> Buffer:
+    """All of the contents between spare bytes, and before each the slot that else is only between values."""
+    spare = bytes(SPARE_BYTES)
+    joined = bytearray(slot).join([spare, *(content for content in contents if content is not None)])
+    joined += spare
+    if expected is not None:
+        _check(expected + 2 * SPARE_BYTES, len(joined))
+    return np.frombuffer(joined, np.uint8)
 
 
 def _check(expected: int, given: int) -> None:

@@ -1,8 +1,9 @@
 """Whole layers at the speed of PostgreSQL, which assembles the columns of many features; Python touches no row.
 
 One COPY, each of whose rows has a few blocks' worth of the table: of every column all the values one after the other,
-which are Arrow's own buffers, or nearly. It reads by physical place, not by key, which spares the index and suits keys
-of any type. The places are blocks; where features are larger than these show, they are measured first.
+which are Arrow's own buffers and protobuf's lists, or nearly. It reads by physical place, not by key, which spares the
+index and suits keys of any type. The places are blocks; where features are larger than these show, they are measured
+first.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -10,15 +11,16 @@ from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 from typing import Any
+from weakref import WeakKeyDictionary
 
-import pyarrow as pa
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
-from sqlalchemy import ColumnClause, ColumnElement, Select, cast, column, func, literal_column, select
+from sqlalchemy import Cast, ColumnClause, ColumnElement, Select, cast, column, func, literal_column, select
+from sqlalchemy import Column as TableColumn
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.sql import visitors
 
 from service.catalog import Layer, PropertyType
-from service.db.arrays import assembly
+from service.db.arrays import Values, assembly
 from service.db.cancel import StatementGuard
 from service.db.columns import Column, Expression
 from service.db.copy import Field, Wire, decoder
@@ -34,7 +36,7 @@ POINT_BYTES = 21
 
 _INTEGER = Field(Wire.INT64, nullable=False)
 _ASSEMBLED = Field(Wire.BYTES)
-Write = Callable[[Sequence[pa.Array]], Iterable[Batch]]
+Write = Callable[[Sequence[Values]], Iterable[Batch]]
 
 
 def can_be_assembled(shape: Shape) -> bool:
@@ -45,52 +47,83 @@ def can_be_assembled(shape: Shape) -> bool:
 
 
 class Assembled:
-    """What `statement` answers with, assembled. Over one snapshot, every feature is in exactly one of the parts."""
+    """What `statement` answers with, assembled. Over one snapshot, every feature is in exactly one of the parts.
 
-    def __init__(self, statement: Statement, layer: Layer) -> None:
+    With `room` there is some before values of variable length, for what stands before them in protobuf.
+    """
+
+    def __init__(self, statement: Statement, layer: Layer, *, room: bool = False) -> None:
         self._table = layer.qualified_name
-        self._assemblies = [assembly(column, _width(column, layer, statement.shape)) for column in statement.columns]
+        self._assemblies = [
+            assembly(column, _width(column, layer, statement.shape), room=room) for column in statement.columns
+        ]
         self._decode = decoder([_INTEGER, *(_ASSEMBLED for each in self._assemblies for _ in each.aggregates)])
-        self.copy = f"COPY ({self._sql(statement.columns, layer)}) TO STDOUT (FORMAT binary)"
+        self._copies = {
+            measured: f"COPY ({self._sql(statement.columns, layer, measured=measured)}) TO STDOUT (FORMAT binary)"
+            for measured in (False, True)
+        }
 
-    def applies(self, cursor: Cursor) -> bool:
-        """Whether the layer's relation has its rows, and no others, in blocks of its own."""
-        cursor.execute(_IS_TABLE, {"table": self._table})
-        return bool(cursor.fetchall()[0][0])
+    def measured(self, cursor: Cursor) -> bool | None:
+        """Whether features must be measured, since some are stored outside of the blocks. None if the layer's relation
+        has not its rows, and no others, in blocks of its own."""
+        cursor.execute(_RELATION, {"table": self._table})
+        measured: bool | None = cursor.fetchall()[0][0]
+        return measured
 
-    def statement(self, cursor: Cursor, part: Part) -> bytes:
-        """Parts take turns, so that none has much more to do than others."""
-        given = {"table": self._table, "first": part.number * BLOCKS, "step": part.parts * BLOCKS}
-        return bytes(cursor.mogrify(self.copy, given))
+    def statement(self, cursor: Cursor, part: Part, *, measured: bool) -> bytes:
+        """Parts take turns, so that none has much more to do than others. Of the very first blocks most are before the
+        beginning: what comes of the rest comes soon."""
+        first = part.number * BLOCKS - (BLOCKS - 1)
+        given = {"table": self._table, "first": first, "step": part.parts * BLOCKS}
+        return bytes(cursor.mogrify(self._copies[measured], given))
 
-    def columns(self, rows: bytes) -> list[pa.Array]:
-        """The statement's columns, of some whole rows of the COPY; none where there are no features."""
-        decoded = self._decode(rows)
+    def columns(self, rows: Sequence[bytes]) -> list[Values]:
+        """The statement's columns, of some rows of the COPY; none where there are no features."""
+        # Of views, so that nothing is copied before it lies where it should.
+        decoded = [portion for row in rows for portion in self._decode(memoryview(row))]  # type: ignore[arg-type]
         if not decoded:
             return []
         counts, *contents = zip(*decoded, strict=True)
-        given = iter([b"".join(filter(None, content)) for content in contents])
-        return [each.array(sum(counts), *(next(given) for _ in each.aggregates)) for each in self._assemblies]
+        given = iter(contents)
+        return [each.values(sum(counts), *(next(given) for _ in each.aggregates)) for each in self._assemblies]
 
-    def _sql(self, columns: Sequence[Column], layer: Layer) -> str:
+    def _sql(self, columns: Sequence[Column], layer: Layer, *, measured: bool) -> str:
         aggregates = [
             aggregate.format(value=f"feature.c{index}")
             for index, each in enumerate(self._assemblies, 1)
             for aggregate in each.aggregates
         ]
+        pairs = zip(self._assemblies, columns, strict=True)
+        apart = any(each.repeats and _is_computed(column.expression) for each, column in pairs)
+        places = _MEASURED.format(portions=_portions(columns, layer)) if measured else ""
         return _SQL.format(
             aggregates=", ".join(aggregates),
             last=BLOCKS - 1,
-            portions=_portions(columns, layer),
-            features=_features(columns, layer),
+            blocks=_BLOCKS if measured else _PLACES,
+            places=places,
+            features=_features(columns, layer, apart=apart),
         )
+
+
+class Assemblies:
+    """What statements answer with, assembled; each kept as long as its statement is."""
+
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[Statement, dict[bool, Assembled]] = WeakKeyDictionary()
+
+    def of(self, statement: Statement, *, room: bool) -> Assembled:
+        kept = self._known.setdefault(statement, {})
+        if room not in kept:
+            kept[room] = Assembled(statement, statement.layer, room=room)
+        return kept[room]
 
 
 # Before version 14 PostgreSQL would read all of a table to find the rows of some blocks; and whoever may read only some
 # columns may not see where rows are.
-_IS_TABLE = """
-SELECT relkind IN ('r', 'm') AND NOT relhassubclass AND current_setting('server_version_num')::int >= 140000
-       AND has_table_privilege(oid, 'SELECT')
+_RELATION = """
+SELECT CASE WHEN relkind IN ('r', 'm') AND NOT relhassubclass AND has_table_privilege(oid, 'SELECT')
+             AND current_setting('server_version_num')::int >= 140000
+            THEN coalesce(pg_relation_size(nullif(reltoastrelid, 0)), 0) > 0 END
   FROM pg_class WHERE oid = %(table)s::regclass
 """
 
@@ -99,37 +132,43 @@ _PLACES, _BLOCKS = "spatial_places", "spatial_blocks"
 
 # A relation's size is looked up after the snapshot was taken: there is no block that it sees beyond the last.
 _SQL = """
-WITH relation AS MATERIALIZED (
-  SELECT pg_relation_size(oid) / current_setting('block_size')::bigint AS blocks,
-         coalesce(pg_relation_size(nullif(reltoastrelid, 0)), 0) > 0 AS toasted
-    FROM pg_class WHERE oid = %(table)s::regclass
-)
 SELECT assembled.*
-  FROM relation
- CROSS JOIN generate_series(%(first)s::bigint, relation.blocks - 1, %(step)s::bigint) AS block
+  FROM generate_series(
+         %(first)s::bigint,
+         pg_relation_size(%(table)s::regclass) / current_setting('block_size')::bigint - 1,
+         %(step)s::bigint
+       ) AS block
  CROSS JOIN LATERAL (
-   SELECT format('(%%s,0)', block)::tid AS first, format('(%%s,65535)', block + {last})::tid AS last
- ) AS spatial_blocks
- CROSS JOIN LATERAL (
-   SELECT spatial_blocks.first, spatial_blocks.last WHERE NOT relation.toasted
-   UNION ALL
-   SELECT min(portion.place), max(portion.place)
-     FROM ({portions}) AS portion
-    WHERE relation.toasted
-    GROUP BY portion.number
- ) AS spatial_places
+   SELECT format('(%%s,0)', greatest(block, 0))::tid AS first, format('(%%s,65535)', block + {last})::tid AS last
+ ) AS {blocks}
+ {places}
  CROSS JOIN LATERAL (
    SELECT count(*), {aggregates}
      FROM ({features}) AS feature
    HAVING count(*) > 0
  ) AS assembled
 """
+_MEASURED = """
+ CROSS JOIN LATERAL (
+   SELECT min(portion.place) AS first, max(portion.place) AS last
+     FROM ({portions}) AS portion
+    GROUP BY portion.number
+ ) AS spatial_places
+"""
 
 
-def _features(columns: Sequence[Column], layer: Layer) -> str:
-    """The rows of some places. OFFSET keeps what a column computes from being computed for each of its aggregates."""
+def _features(columns: Sequence[Column], layer: Layer, *, apart: bool) -> str:
+    """The rows of some places. `apart` they are made before they are assembled: OFFSET keeps what a column computes
+    from being computed for each of its aggregates, and otherwise is for nothing."""
     values = [_value(column).label(f"c{index}") for index, column in enumerate(columns, 1)]
-    return compiled(_at(layer, _PLACES, select(*values)).offset(literal_column("0")))
+    features = _at(layer, _PLACES, select(*values))
+    return compiled(features.offset(literal_column("0")) if apart else features)
+
+
+def _is_computed(expression: Expression) -> bool:
+    """Whether it is more than a column of the table, as some other type perhaps."""
+    inner = expression.clause if isinstance(expression, Cast) else expression
+    return not isinstance(inner, TableColumn)
 
 
 def _portions(columns: Sequence[Column], layer: Layer) -> str:
@@ -189,13 +228,15 @@ class AssembledReading:
         finish()  # the reader may take its time: no session idles in a transaction for it
 
     def _copy(self, cursor: Cursor, put: Put, part: Part | None) -> Callable[[], None]:
-        if part is not None and self.assembled.applies(cursor):
-            return CopyReading(lambda each: self.assembled.statement(each, part), self._batches).copy(cursor, put)
+        measured = self.assembled.measured(cursor) if part is not None else None
+        if part is not None and measured is not None:
+            statement = self.assembled.statement(cursor, part, measured=measured)
+            return CopyReading(lambda _: statement, self._batches, gathered=list, first_bytes=1).copy(cursor, put)
         if part is not None and part.number == 0:
             return self.plain.copy(cursor, put)
         return _nothing
 
-    def _batches(self, rows: bytes) -> Iterable[Batch]:
+    def _batches(self, rows: Sequence[bytes]) -> Iterable[Batch]:
         columns = self.assembled.columns(rows)
         return self.write(columns) if columns else ()
 

@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import URL, Engine, QueuePool, create_engine, event
 
 from service.db.address import parsed
+from service.db.liveness import check_connections
 from service.db.pooler import connecting
 from service.db.turnstile import Turnstile
 from service.observability.metrics import Metrics
@@ -88,12 +89,12 @@ def _pool(settings: Settings, url: str, metrics: Metrics, name: str, size: int, 
         max_overflow=0,
         pool_timeout=settings.pool_timeout,
         pool_recycle=settings.pool_recycle,
-        pool_pre_ping=True,
         pool_use_lifo=True,  # a quiet pool keeps few connections busy, and the rest can be told to be old
         isolation_level="AUTOCOMMIT",
         pool_reset_on_return=None,
         connect_args=_connect_args(settings, name.partition("@")[0], session),
     )
+    check_connections(engine)
     _count(engine, name, metrics)
     return Pool(name, engine, Turnstile(size), settings.pool_timeout)
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Itera
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Protocol
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
@@ -30,6 +30,7 @@ GRANULE_BYTES = 8 * 1024  # PostgreSQL sends no less at a time: so often is the 
 AHEAD_BYTES = 1024 * 1024  # that may wait for the reader
 FLUSH_SECONDS = 0.1  # rows that trickle in wait no longer for company
 CLOSE_SECONDS = 2.0
+REST_SECONDS = 1.0  # without a stream
 # Who has a batch in hand gives up by closing the connection. Only who waits for rows must be cancelled: PostgreSQL 15
 # was seen to crash where a cancellation and the end of the connection meet a COPY that is sending.
 CANCEL_SECONDS = 0.1
@@ -52,11 +53,14 @@ Readings = Callable[[int], Sequence[Reading]]
 
 @dataclass(slots=True, eq=False)
 class CopyReading:
-    """The rows of one COPY, made batches a chunk at a time."""
+    """The rows of one COPY, made batches a chunk at a time: of its bytes, or of whatever else `gathered` makes of its
+    rows."""
 
     statement: Callable[[Cursor], bytes]
-    batches: Callable[[bytes], Iterable[Batch]]
+    batches: Callable[[Any], Iterable[Batch]]
     guard: StatementGuard = field(default_factory=StatementGuard)
+    gathered: Callable[[Sequence[bytes]], Any] = b"".join
+    first_bytes: int = GRANULE_BYTES  # that are passed on at once
 
     def perform(self, cursor: Cursor, put: Put) -> None:
         self.copy(cursor, put)()
@@ -66,12 +70,12 @@ class CopyReading:
         rows: list[bytes] = []
 
         def pass_on() -> None:
-            chunk = b"".join(rows)
+            chunk = self.gathered(rows)
             rows.clear()
             for batch in self.batches(chunk):
                 put(batch)
 
-        cursor.copy_expert(self.statement(cursor), _Sink(_gathering(rows, pass_on)))
+        cursor.copy_expert(self.statement(cursor), _Sink(_gathering(rows, pass_on, self.first_bytes)))
         return pass_on
 
 
@@ -83,11 +87,10 @@ class _Sink:
         self.write = taking.send
 
 
-def _gathering(rows: list[bytes], pass_on: Callable[[], None]) -> Generator[None, bytes]:
+def _gathering(rows: list[bytes], pass_on: Callable[[], None], look: int) -> Generator[None, bytes]:
     """Passes on the first rows at once, then a chunk at a time. A generator has at hand what a method would have to
     look up for each row."""
     size = 0
-    look = GRANULE_BYTES
     due = 0.0
     while True:
         row = yield
@@ -104,13 +107,16 @@ def _gathering(rows: list[bytes], pass_on: Callable[[], None]) -> Generator[None
 class Streams:
     """Made on the event loop that its callers run on."""
 
-    def __init__(self, pool: Pool, canceller: Canceller, most: int, metrics: Metrics) -> None:
+    def __init__(self, pool: Pool, canceller: Canceller, most: int, metrics: Metrics, rest: Callable[[], None]) -> None:
+        """`rest` is called on a thread when no stream has run for a moment."""
         self._pool = pool
         self._canceller = canceller
         self._most = most
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._running = 0
+        self._rest = rest
+        self._resting: asyncio.TimerHandle | None = None
         self._lanes: set[Lane] = set()
 
     @contextmanager
@@ -127,11 +133,15 @@ class Streams:
             )
         self._running += 1
         in_flight.inc()
+        if self._resting is not None:
+            self._resting.cancel()
         try:
             yield
         finally:
             self._running -= 1
             in_flight.dec()
+            if not self._running:
+                self._resting = self._loop.call_later(REST_SECONDS, self._loop.run_in_executor, None, self._rest)
 
     async def read(self, method: str, layout: Layout, readings: Readings) -> AsyncGenerator[bytes]:
         """The messages that the readings put, each on a connection of its own. Leaving the iterator ends them. Those

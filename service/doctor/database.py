@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
-from service import __version__, migrations
+from service import __version__, revisions
 from service.catalog import Layer
 from service.db.ledger import LACKING
 from service.db.occupancy import Wanted
@@ -152,7 +152,7 @@ def migration(cursor: Cursor, layers: Sequence[Layer]) -> tuple[str, list[Findin
 
 
 def _behind(revision: str | None, *, needed: bool) -> Iterator[Finding]:
-    known = migrations.known_revisions()
+    known = revisions.known_revisions()
     details = {"revision": revision or "", "head": known[0]}
     if revision is not None and revision not in known:
         message = f"the database is at migration {revision}, which is newer than this version of the service"

@@ -39,7 +39,8 @@ class References:
     async def read(self, reader: Callable[[R, Stored | None], T], request: R) -> T:
         """What `reader` makes of the request and of the feature that it asks about, if it asks about one: elsewhere, if
         checking the geometry would hold up the event loop."""
-        WANTED_POSITION.set(wanted_position(request))
+        if position := wanted_position(request):
+            WANTED_POSITION.set(position)
         stored = None
         if found := referenced(request):
             path, reference = found

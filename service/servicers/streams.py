@@ -9,10 +9,11 @@ from google.protobuf.message import Message
 from service.catalog import Catalog
 from service.codec.arrow import ArrowWriter
 from service.codec.batches import BatchWriter, batch_writer
+from service.codec.columns import ColumnsWriter
 from service.codec.exports import ExportReader
 from service.codec.geometry import Stored
 from service.codec.joins import JoinReader, JoinWriter
-from service.db.assembled import Assembled, AssembledReading, can_be_assembled
+from service.db.assembled import AssembledReading, Assemblies, can_be_assembled
 from service.db.guards import PlanGuards
 from service.db.joins import join_statement
 from service.db.queries import Statement, Statements
@@ -45,6 +46,7 @@ class StreamServicer:
         self._references = references
         self._catalog = catalog
         self._statements = statements
+        self._assemblies = Assemblies()
         self._streams = streams
         self._exports = exports
         self._joins = joins
@@ -102,8 +104,8 @@ class StreamServicer:
         def rows() -> CopyReading:
             return CopyReading(lambda cursor: cursor.mogrify(statement.copy, arguments), writer.batches)
 
-        if isinstance(writer, ArrowWriter) and can_be_assembled(export.search.shape):
-            assembled = Assembled(statement, statement.layer)
+        if isinstance(writer, ArrowWriter | ColumnsWriter) and can_be_assembled(export.search.shape):
+            assembled = self._assemblies.of(statement, room=isinstance(writer, ColumnsWriter))
             snapshot = Snapshot(connections) if connections > 1 else None
             count = max(1, connections)
             return [AssembledReading(assembled, writer.of_columns, rows(), snapshot) for _ in range(count)]

@@ -1,19 +1,12 @@
-"""One database with a few rows, and servers over the demo data."""
+"""Servers over the demo data."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from tests.clusters import DEMO
 from tests.conftest import NewDatabase
-from tests.questions import fill
 from tests.servers import Served, serving
-
-
-@pytest.fixture(scope="module")
-def filled(new_database: NewDatabase) -> Iterator[str]:
-    with new_database() as url:
-        fill(url)
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +16,7 @@ def demo_server(demo_database: str) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
-def writable_server(new_database: NewDatabase, demo_template: str) -> Iterator[Served]:
+def writable_server(new_database: NewDatabase) -> Iterator[Served]:
     """Over the demo data, too, but for the tests of a module to change."""
-    with new_database(template=demo_template) as url, serving(url) as served:
+    with new_database(template=DEMO) as url, serving(url) as served:
         yield served

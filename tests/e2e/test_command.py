@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+import click
 import psycopg2
 import pytest
 
-from service import migrations
+from service import cli, revisions
 from service.settings import Settings
 from tests.conftest import NewDatabase
 from tests.processes import invoked, spatial
@@ -55,6 +56,12 @@ def test_a_process_teaches_it_too(command: tuple[str, ...]) -> None:
     assert HELP[command] in shown.stdout
 
 
+def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
+    context = click.Context(cli.spatial)
+    said = {name: cli.spatial.get_command(context, name) for name in cli.COMMANDS}
+    assert {name: command and command.get_short_help_str(100) for name, command in said.items()} == cli.COMMANDS
+
+
 def test_the_version_is_the_distributions() -> None:
     assert re.fullmatch(r"spatial, version \d+\.\d+\.\d+\n", invoked("--version").stdout)
 
@@ -98,10 +105,10 @@ def test_migrate_brings_an_empty_database_to_the_newest_schema_and_then_has_noth
     with new_database(template="template1") as url:
         for run in (spatial, invoked):
             shown = run("migrate", database_url=url)
-            assert (shown.returncode, shown.stdout) == (0, f"The schema is at {migrations.head_revision()}.\n")
+            assert (shown.returncode, shown.stdout) == (0, f"The schema is at {revisions.head_revision()}.\n")
         with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT version_num FROM alembic_version")
-            assert cursor.fetchone() == (migrations.head_revision(),)
+            assert cursor.fetchone() == (revisions.head_revision(),)
 
 
 def test_migrate_makes_the_ledger_alone_beside_tables_of_others(new_database: NewDatabase) -> None:

@@ -208,7 +208,7 @@ def test_the_server_s_command_runs_from_the_wheel(server: Environment) -> None:
 
 def test_migrations_and_demo_data_come_with_the_wheel(server: Environment) -> None:
     program = (
-        "import service.migrations as m, service.demo as d; print(m.__file__, m.head_revision(), d.find_directory())"
+        "import service.revisions as r, service.demo as d; print(r.__file__, r.head_revision(), d.find_directory())"
     )
     module, head, demo = server.run("python", "-I", "-c", program).split()
     assert "site-packages" in module

@@ -21,7 +21,8 @@ from pyproj import Transformer
 
 from service.catalog import Catalog, shipped_layers
 from service.cli.load import load as spatial_load
-from tests.conftest import POSTGIS, ROOT, NewDatabase
+from tests.clusters import POSTGIS
+from tests.conftest import ROOT, NewDatabase
 from tests.consoles import steps
 from tests.processes import SPATIAL, environment, spatial
 from tests.servers import serving
@@ -437,6 +438,7 @@ def test_what_only_the_loader_sees_is_rejected_through_a_server_as_well(database
         (["FILE", "--layer", "a.b.c", "--create"], "neither a table nor schema.table"),
         (["FILE", "--layer", "zones", "--map", "name"], "say source=property"),
         (["FILE", "--layer", "zones", "--match", "code"], "--match goes with --mode upsert"),
+        (["FILE", "--layer", "zones", "--embedded", "x", "--target", "y"], "--embedded is a database"),
         (["FILE", "--layer", "zones", "--srid", "4326"], "--srid goes with --create"),
         (["FILE", "--layer", "new", "--create", "--mode", "upsert"], "there is nothing to upsert"),
     ],

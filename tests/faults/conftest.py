@@ -1,23 +1,13 @@
-"""A small database that each module may lock, but not change."""
+"""How often tests of crashes crash something."""
 
 import os
-from collections.abc import Iterator
 from random import randrange
 
 import pytest
 
-from tests.conftest import NewDatabase
 from tests.crashes import Crashes
-from tests.questions import fill
 
 FEW_ROUNDS = 8
-
-
-@pytest.fixture(scope="module")
-def filled(new_database: NewDatabase) -> Iterator[str]:
-    with new_database() as url:
-        fill(url)
-        yield url
 
 
 @pytest.fixture

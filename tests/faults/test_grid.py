@@ -43,7 +43,7 @@ def out_of_time(call: Any) -> None:
     assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-@pytest.mark.parametrize(("timeout", "end"), [(30, cancelled), (0.5, out_of_time)], ids=["cancelled", "out of time"])
+@pytest.mark.parametrize(("timeout", "end"), [(30, cancelled), (1.5, out_of_time)], ids=["cancelled", "out of time"])
 def test_a_grid_that_nobody_waits_for_frees_its_connection(
     served: Served, url: str, timeout: float, end: Callable[[Any], None]
 ) -> None:
@@ -51,8 +51,8 @@ def test_a_grid_that_nobody_waits_for_frees_its_connection(
         call = served.stub.AggregateGrid(GRID, timeout=timeout)
         eventually(lambda: sessions(url, BULK_RUNNING))
         end(call)
-        eventually(lambda: not sessions(url, BULK_RUNNING), within=2)
-    eventually(lambda: served.metric(IN_FLIGHT) == served.metric(BULK_IN_USE) == 0, within=2)
+        eventually(lambda: not sessions(url, BULK_RUNNING), within=5)
+    eventually(lambda: served.metric(IN_FLIGHT) == served.metric(BULK_IN_USE) == 0, within=5)
     assert not sessions(url, IDLE_IN_TRANSACTION)
     assert counted(served) == 100
 
@@ -66,5 +66,5 @@ def test_grids_count_among_the_most_streams(served: Served, url: str) -> None:
         told = refusal(error.value)
         assert (told.code, told.reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS")
         call.cancel()
-    eventually(lambda: served.metric(IN_FLIGHT) == 0, within=2)
+    eventually(lambda: served.metric(IN_FLIGHT) == 0, within=5)
     assert counted(served) == 100

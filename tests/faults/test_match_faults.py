@@ -43,9 +43,9 @@ def asking(asked: Any, probes: int = 1000, **fields: Any) -> MatchRequest:
 
 
 def assert_nothing_is_left(served: Served, url: str) -> None:
-    eventually(quiet(url), within=1)
-    eventually(lambda: served.metric(IN_USE) == 0, within=1)
-    eventually(lambda: served.metric("spatial_lane_depth") == 0, within=1)
+    eventually(quiet(url), within=5)
+    eventually(lambda: served.metric(IN_USE) == 0, within=5)
+    eventually(lambda: served.metric("spatial_lane_depth") == 0, within=5)
     assert fetch(url, "SELECT count(*) FROM pg_locks WHERE NOT granted") == [(0,)]
 
 

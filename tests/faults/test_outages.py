@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 
-from service import migrations
-from service.embedded import EmbeddedPostgres, throw_away
+from service.embedded import EmbeddedPostgres
+from tests.clusters import PREPARED, throw_away
 from tests.crashes import SETTINGS
 from tests.edits import Editor, attempted
 from tests.edits import facility as facility_made
@@ -36,8 +36,7 @@ BACK_SECONDS = 30.0
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[EmbeddedPostgres]:
     """A cluster that these tests may end as they like."""
-    with throw_away(SETTINGS) as cluster:
-        migrations.upgrade(cluster.url)
+    with throw_away(SETTINGS, PREPARED) as cluster:
         fill(cluster.url)
         fetch(cluster.url, PARCELS)
         yield cluster
@@ -166,7 +165,6 @@ def disk() -> Iterator[SmallDisk]:
 
 
 def test_a_full_disk_refuses_changes_alone_until_there_is_room_again(disk: SmallDisk) -> None:
-    migrations.upgrade(disk.url)
     fill(disk.url)
     fetch(disk.url, PARCELS)
     fetch(disk.url, "ALTER TABLE facilities SET TABLESPACE small")

@@ -22,13 +22,13 @@ from tests.situations import fetch
 from tests.streams import ids, size, stream, whole
 
 MIB = 1024 * 1024
-CROWD, ROW = 100_000, 1000  # points on a grid, so many in a row
+CROWD, LARGE, ROW = 80_000, 80, 1000  # points on a grid, so many in a row
 FEW = geometry_pb2.BoundingBox(west=-0.0005, south=0.0095, east=1, north=0.0105)  # one row
 
 
 @pytest.fixture(scope="module")
 def crowd(new_database: NewDatabase) -> Iterator[str]:
-    """100,000 facilities of 1 KB, a hundred parcels of 1 MB, and the few zones that other questions are about."""
+    """80,000 facilities of 1 KB, eighty parcels of 1 MB, and the few zones that other questions are about."""
     with new_database() as url:
         fill(url)
         fetch(
@@ -42,7 +42,7 @@ def crowd(new_database: NewDatabase) -> Iterator[str]:
             f" FROM generate_series(1, {CROWD}) n;"
             "CREATE INDEX ON facilities USING gist (location);"
             "INSERT INTO parcels (number, name, land_use, district_id, boundary)"
-            " SELECT n, 'Parcel', 'park', 1, large FROM generate_series(1, 100) n,"
+            f" SELECT n, 'Parcel', 'park', 1, large FROM generate_series(1, {LARGE}) n,"
             " (SELECT ST_Segmentize(ST_MakeEnvelope(0, 0, 1, 1, 4326), 4.0 / 65536) AS large) AS shape;"
             "ANALYZE facilities, parcels",
         )
@@ -97,7 +97,7 @@ def test_memory_does_not_grow_with_what_is_streamed(crowd: str) -> None:
         peaks = {}
         for name, request, expected in (
             *((layout, whole("facilities", layout=layout), CROWD) for layout in ("ROWS", "COLUMNS", "ARROW")),
-            *((f"large, {layout}", whole("parcels", layout=layout), 100) for layout in ("ROWS", "COLUMNS", "ARROW")),
+            *((f"large, {layout}", whole("parcels", layout=layout), LARGE) for layout in ("ROWS", "COLUMNS", "ARROW")),
         ):
             for read in (slow, fast):
                 peak = Peak(server)

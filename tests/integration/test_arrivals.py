@@ -20,7 +20,8 @@ from spatial.v1 import geometry_pb2
 from spatial.v1 import query_pb2 as query
 from tests import awkward
 from tests.arriving import AS_IT_IS, CURVES, DIMENSIONS, READER, REPAIRED, SHAPES, layer, text
-from tests.conftest import POSTGIS, NewDatabase
+from tests.clusters import POSTGIS
+from tests.conftest import NewDatabase
 from tests.servers import Served, serving
 from tests.situations import fetch
 from tests.streams import stream, whole

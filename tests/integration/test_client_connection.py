@@ -123,10 +123,10 @@ def test_a_stream_may_be_silent_for_so_long(kind: Any) -> None:
 
 @BOTH
 def test_a_reader_s_own_time_is_no_silence(kind: Any, demo_database: str) -> None:
-    with serving(demo_database) as served, kind(served.address, idle_timeout=1.0) as client:
+    with serving(demo_database) as served, kind(served.address, idle_timeout=2.0) as client:
         batches = client.stream_features("facilities").batches()
         found = len(next(batches))
-        time.sleep(1.2)
+        time.sleep(2.4)
         found += sum(map(len, batches))
 
     assert found == 16_081

@@ -28,21 +28,14 @@ from spatial_client import (
     _packing,
 )
 from tests.clients import Blocking
-from tests.conftest import POSTGIS, NewDatabase
+from tests.clusters import POSTGIS
+from tests.conftest import NewDatabase
 from tests.proxy import proxied
-from tests.questions import fill
 from tests.servers import Served, serving
 from tests.situations import fetch
 
 BOTH = pytest.mark.parametrize("kind", [SpatialClient, Blocking], ids=["threads", "asyncio"])
 _numbers = count()
-
-
-@pytest.fixture(scope="module")
-def filled(new_database: NewDatabase) -> Iterator[str]:
-    with new_database() as url:
-        fill(url)
-        yield url
 
 
 @pytest.fixture(scope="module")

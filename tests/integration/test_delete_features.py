@@ -14,7 +14,8 @@ from spatial.v1 import geometry_pb2 as geometry
 from spatial.v1 import query_pb2 as query
 from spatial.v1 import write_pb2 as write
 from spatial.v1 import write_pb2_grpc
-from tests.conftest import POSTGIS, NewDatabase
+from tests.clusters import POSTGIS
+from tests.conftest import NewDatabase
 from tests.searches import box, intersects, nearest, point, radius
 from tests.servers import Refusal, Served, refusal, serving
 from tests.situations import blocked, eventually, fetch, locked

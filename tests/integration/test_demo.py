@@ -13,6 +13,7 @@ from sqlalchemy import Connection, NullPool, create_engine, func, select, text
 from service.db.engine import database_url
 from service.demo import find_directory, load
 from service.models import Base, District, Facility, Parcel, Zone
+from tests.clusters import DEMO
 from tests.conftest import NewDatabase
 
 COUNTS = {"districts": 5, "facilities": 16_081, "parcels": 353, "zones": 241}
@@ -69,8 +70,8 @@ def test_a_broken_file_loads_nothing(database: str, tmp_path: Path) -> None:
     assert counts(database) == dict.fromkeys(COUNTS, 0)
 
 
-def test_new_rows_get_keys_of_their_own(new_database: NewDatabase, demo_template: str) -> None:
-    with new_database(template=demo_template) as url, connect(url) as connection:
+def test_new_rows_get_keys_of_their_own(new_database: NewDatabase) -> None:
+    with new_database(template=DEMO) as url, connect(url) as connection:
         key = connection.scalar(
             text(
                 "INSERT INTO facilities (name, kind, location) VALUES ('new', 'x', 'SRID=4326;POINT(0 0)') RETURNING id"

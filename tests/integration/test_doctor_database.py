@@ -9,7 +9,7 @@ import pytest
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
-from service import migrations
+from service import migrations, revisions
 from service.catalog import shipped_layers
 from service.db.direct import direct_connection
 from service.db.occupancy import Occupancy, Wanted
@@ -114,7 +114,7 @@ MIGRATIONS = {
 @pytest.mark.parametrize("moved", MIGRATIONS)
 def test_a_database_at_another_migration(url: str, moved: str) -> None:
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
-        assert database.migration(cursor, shipped_layers()) == (migrations.head_revision(), [])
+        assert database.migration(cursor, shipped_layers()) == (revisions.head_revision(), [])
         cursor.execute(moved)
         at, (finding,) = database.migration(cursor, shipped_layers())
         assert (at, finding.kind, finding.severity) == MIGRATIONS[moved]
@@ -131,7 +131,7 @@ def test_a_database_that_was_never_migrated(new_database: NewDatabase) -> None:
         assert "`spatial migrate`" in finding.message
         migrations.upgrade(url)
         with cursor_of(url) as cursor:
-            assert database.migration(cursor, shipped_layers()) == (migrations.head_revision(), [])
+            assert database.migration(cursor, shipped_layers()) == (revisions.head_revision(), [])
 
 
 SETTINGS = {

@@ -255,7 +255,7 @@ class TestWaiting:
         before = editor.create("facilities", facility()).feature
         request = write.UpdateFeatureRequest(layer="facilities", feature=made(key=before.id, name="never"))
         with row_locked(url, before.id):
-            call = editor.stub.UpdateFeature.future(request, timeout=0.5 if ending == "deadline" else 10)
+            call = editor.stub.UpdateFeature.future(request, timeout=1.5 if ending == "deadline" else 10)
             eventually(blocked(url))
             if ending == "cancelled":
                 call.cancel()

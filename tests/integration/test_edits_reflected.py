@@ -8,7 +8,8 @@ import pytest
 import shapely
 from google.protobuf.json_format import MessageToDict
 
-from tests.conftest import POSTGIS, NewDatabase
+from tests.clusters import POSTGIS
+from tests.conftest import NewDatabase
 from tests.edits import Editor, made
 from tests.servers import refusal, serving
 from tests.situations import fetch

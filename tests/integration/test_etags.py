@@ -8,7 +8,7 @@ import pytest
 
 from spatial.v1 import feature_pb2
 from spatial.v1 import query_pb2 as query
-from tests.conftest import POSTGIS
+from tests.clusters import POSTGIS
 from tests.searches import box, intersects, nearest, point, radius
 from tests.servers import Served, refusal, serving
 from tests.situations import fetch

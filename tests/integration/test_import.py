@@ -301,7 +301,7 @@ def test_a_call_that_ends_early_leaves_no_statement_and_no_half_chunk(target: Ta
     go_on = Event()
     with locked(target.url, "facilities"):
         sending = Slow([opening(import_id="one"), columns(*["x"] * 1000)], go_on)
-        call = target.stub.ImportFeatures.future(iter(sending), timeout=0.8 if end == "deadline" else 20)
+        call = target.stub.ImportFeatures.future(iter(sending), timeout=1.5 if end == "deadline" else 20)
         eventually(blocked(target.url))
         if end == "cancel":
             call.cancel()

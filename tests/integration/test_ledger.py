@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import ProgrammingError
 
-from service import migrations
+from service import migrations, revisions
 from service.db import ledger
 from spatial.v1 import admin_pb2, admin_pb2_grpc
-from tests.conftest import POSTGIS
+from tests.clusters import POSTGIS
 from tests.integration.test_migrations import Catalogue, catalogue, connect
 from tests.servers import Served, serving
 from tests.situations import eventually, fetch
@@ -70,7 +70,7 @@ def test_making_it_again_changes_nothing_and_forgets_nothing(theirs: str) -> Non
 def test_the_revision_stays_none_and_migrating_afterwards_works(theirs: str, database: str) -> None:
     migrations.upgrade_ledger(theirs)
     with connect(theirs) as connection:
-        assert migrations.current_revision(connection) is None
+        assert revisions.current_revision(connection) is None
 
     migrations.upgrade(theirs)
 
@@ -96,7 +96,7 @@ def test_writes_are_not_ready_without_it_and_reads_are(
         told = [message for message in caplog.messages if "spatial migrate --ledger" in message]
         assert len(told) == 1
         migrations.upgrade_ledger(theirs)
-        eventually(lambda: served.health(FEATURES) == "SERVING", within=2)
+        eventually(lambda: served.health(FEATURES) == "SERVING", within=10)
 
 
 def test_where_nothing_is_writable_nothing_is_missing(theirs: str, layers: Callable[[str], str]) -> None:

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service import __version__
 from spatial.v1 import query_pb2
 from tests.conftest import NewDatabase
-from tests.questions import count, facility, fill, radius, zone
+from tests.questions import count, facility, radius, zone
 from tests.servers import Served, serving
 from tests.situations import blocked, eventually, locked
 
@@ -59,13 +59,6 @@ def uncalled(filled: str) -> Iterator[Served]:
         yield served
 
 
-@pytest.fixture(scope="module")
-def filled(new_database: NewDatabase) -> Iterator[str]:
-    with new_database() as url:
-        fill(url)
-        yield url
-
-
 def families(served: Served) -> dict[str, Metric]:
     return {family.name: family for family in text_string_to_metric_families(served.scrape())}
 
@@ -89,7 +82,7 @@ def test_a_name_is_there_before_the_first_call_with_its_type_and_labels(uncalled
 
 
 def test_what_is_scraped_is_well_formed(served: Served, tool: Callable[[str], str]) -> None:
-    served.stub.SearchRadius(radius(), timeout=5)
+    served.stub.SearchRadius(radius(), timeout=20)
     text = served.scrape()
     checked = subprocess.run(
         [tool("promtool"), "check", "metrics"], input=text, capture_output=True, text=True, timeout=60, check=False
@@ -110,11 +103,11 @@ def test_the_series_of_every_method_are_there_before_it_is_called(uncalled: Serv
 
 
 def test_a_call_is_counted_by_method_and_code(served: Served) -> None:
-    served.stub.SearchRadius(radius(), timeout=5)
+    served.stub.SearchRadius(radius(), timeout=20)
     with pytest.raises(grpc.RpcError):
-        served.stub.SearchRadius(radius(meters=-1), timeout=5)
+        served.stub.SearchRadius(radius(meters=-1), timeout=20)
     with pytest.raises(grpc.RpcError):
-        served.stub.SearchRadius(radius(layer="rivers"), timeout=5)
+        served.stub.SearchRadius(radius(layer="rivers"), timeout=20)
     assert served.metric(called("grpc_server_started_total", "SearchRadius")) == 3
     for code in ("OK", "INVALID_ARGUMENT", "NOT_FOUND"):
         assert served.metric(called("grpc_server_handled_total", "SearchRadius", grpc_code=code)) == 1
@@ -145,7 +138,7 @@ def test_a_call_is_started_before_it_is_handled(served: Served, filled: str) -> 
 
 @pytest.mark.parametrize(("edge", "inside"), [("0.0005", 0), ("30.0", 1)])
 def test_buckets_reach_from_half_a_millisecond_to_half_a_minute(served: Served, edge: str, inside: int) -> None:
-    served.stub.CountFeatures(count(), timeout=5)
+    served.stub.CountFeatures(count(), timeout=20)
     labels = f'{{grpc_method="CountFeatures",grpc_service="{SPATIAL}",grpc_type="unary",le="{edge}"}}'
     assert served.metric(f"grpc_server_handling_seconds_bucket{labels}") == inside
 
@@ -172,12 +165,12 @@ def test_the_pool_is_seen_at_work(served: Served, filled: str) -> None:
 )
 def test_statements_are_timed_by_query_and_layer(served: Served, query: str, layer: str, method: str) -> None:
     request = {"SearchRadius": radius(), "SearchNearest": facility(1)}[method]
-    getattr(served.stub, method)(request, timeout=5)
+    getattr(served.stub, method)(request, timeout=20)
     assert served.metric(f'spatial_query_seconds_count{{layer="{layer}",query="{query}"}}') == 1
 
 
 def test_counting_is_timed_apart_from_finding(served: Served) -> None:
-    served.stub.CountFeatures(count("zones"), timeout=5)
+    served.stub.CountFeatures(count("zones"), timeout=20)
     assert served.metric('spatial_query_seconds_count{layer="zones",query="count_all"}') == 1
 
 
@@ -186,7 +179,7 @@ def test_the_lanes_are_seen_at_work(served: Served, filled: str) -> None:
         calls = [served.stub.SearchRadius.future(radius(), timeout=30) for _ in range(3)]
         eventually(lambda: served.metric("spatial_lane_depth") == 3)
         with pytest.raises(grpc.RpcError):
-            served.stub.SearchRadius(radius(), timeout=5)
+            served.stub.SearchRadius(radius(), timeout=20)
         assert served.metric('spatial_requests_rejected_total{reason="overloaded"}') == 1
     for call in calls:
         call.result()
@@ -212,13 +205,13 @@ def test_the_build_is_named(served: Served) -> None:
 
 def test_two_servers_in_one_process_do_not_share_counts(served: Served, filled: str) -> None:
     with serving(filled) as other:
-        other.stub.SearchRadius(radius(), timeout=5)
+        other.stub.SearchRadius(radius(), timeout=20)
         assert other.metric(called("grpc_server_started_total", "SearchRadius")) == 1
     assert served.metric(called("grpc_server_started_total", "SearchRadius")) == 0
 
 
 def test_a_page_for_people(served: Served) -> None:
-    with urlopen(f"http://127.0.0.1:{served.server.metrics_port}/", timeout=5) as response:
+    with urlopen(f"http://127.0.0.1:{served.server.metrics_port}/", timeout=20) as response:
         page = response.read().decode()
     assert response.headers["Content-Type"] == "text/html; charset=utf-8"
     for part in (__version__, "facilities", "zone_centroids", "<th>ready<td>yes", 'href="/metrics"'):
@@ -227,13 +220,13 @@ def test_a_page_for_people(served: Served) -> None:
 
 def test_the_page_says_why_it_is_not_ready(new_database: NewDatabase) -> None:
     with new_database(template="template1") as url, serving(url) as served:
-        response = urlopen(f"http://127.0.0.1:{served.server.metrics_port}/", timeout=5)
+        response = urlopen(f"http://127.0.0.1:{served.server.metrics_port}/", timeout=20)
         with response:
             assert "the database is not migrated" in response.read().decode()
 
 
 def test_there_is_no_other_page(served: Served) -> None:
     with pytest.raises(HTTPError) as refused:
-        urlopen(f"http://127.0.0.1:{served.server.metrics_port}/admin", timeout=5)
+        urlopen(f"http://127.0.0.1:{served.server.metrics_port}/admin", timeout=20)
     assert refused.value.code == 404
     refused.value.close()

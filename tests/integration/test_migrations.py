@@ -18,7 +18,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, NullPool, create_engine, make_url, text
 
-from service import migrations
+from service import migrations, revisions
 from service.db import ledger
 from service.db.engine import database_url
 from service.models import Base
@@ -59,7 +59,7 @@ def catalogue(url: str) -> Catalogue:
 
 def revision(url: str) -> str | None:
     with connect(url) as connection:
-        return migrations.current_revision(connection)
+        return revisions.current_revision(connection)
 
 
 @contextmanager
@@ -150,7 +150,7 @@ def test_a_database_knows_its_revision(empty_database: str) -> None:
 
     migrations.upgrade(empty_database)
 
-    assert revision(empty_database) == migrations.head_revision()
+    assert revision(empty_database) == revisions.head_revision()
 
 
 def test_upgrading_what_is_at_head_changes_nothing(database: str) -> None:
@@ -178,7 +178,7 @@ def test_the_sql_printed_offline_makes_the_same_schema(
         connection.close()
 
     assert catalogue(empty_database) == catalogue(database)
-    assert revision(empty_database) == migrations.head_revision()
+    assert revision(empty_database) == revisions.head_revision()
 
 
 def test_the_command_reads_the_environment(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def test_the_command_reads_the_environment(empty_database: str, monkeypatch: pyt
 
     command.upgrade(config, "head")
 
-    assert revision(empty_database) == migrations.head_revision()
+    assert revision(empty_database) == revisions.head_revision()
 
 
 def test_no_database_is_said_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +207,7 @@ def test_a_url_may_name_the_driver_and_carry_escapes(empty_database: str) -> Non
 
     migrations.upgrade(escaped)
 
-    assert revision(empty_database) == migrations.head_revision()
+    assert revision(empty_database) == revisions.head_revision()
 
 
 def test_several_processes_may_migrate_at_once(empty_database: str) -> None:
@@ -215,7 +215,7 @@ def test_several_processes_may_migrate_at_once(empty_database: str) -> None:
         for process in [processes.enter_context(migrating(empty_database)) for _ in range(3)]:
             finished(process)
 
-    assert revision(empty_database) == migrations.head_revision()
+    assert revision(empty_database) == revisions.head_revision()
 
 
 def test_who_waits_for_a_turn_does_not_hold_up_a_concurrent_index(database: str) -> None:
@@ -238,13 +238,13 @@ def scripts_with_recipe(tmp_path: Path) -> Path:
     scripts = shutil.copytree(CHECKOUT / "alembic", tmp_path / "alembic", ignore=shutil.ignore_patterns("__pycache__"))
     blocks = re.findall(r"```python\n(.*?)```", (CHECKOUT / "docs" / "schema.md").read_text(), re.DOTALL)
     (recipe,) = [block for block in blocks if "autocommit_block" in block]
-    recipe = renumbered(recipe, "down_revision", migrations.head_revision())
+    recipe = renumbered(recipe, "down_revision", revisions.head_revision())
     (scripts / "versions" / "recipe.py").write_text(renumbered(recipe, "revision", next_revision()))
     return scripts
 
 
 def next_revision() -> str:
-    return f"{int(migrations.head_revision()) + 1:04}"
+    return f"{int(revisions.head_revision()) + 1:04}"
 
 
 def renumbered(recipe: str, name: str, revision: str) -> str:

@@ -21,6 +21,7 @@ from service.postgres.programs import find_programs
 from spatial.v1 import geometry_pb2
 from spatial.v1 import query_pb2 as query
 from tests.awkward import everything, found, ids
+from tests.clusters import DEMO
 from tests.conftest import NewDatabase
 from tests.matching import match
 from tests.oracle import SPHEROID
@@ -90,8 +91,8 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(new_database: NewDatabase, demo_template: str) -> Iterator[World]:
-    with new_database(template=demo_template) as source, new_database(template="template1") as target:
+def world(new_database: NewDatabase) -> Iterator[World]:
+    with new_database(template=DEMO) as source, new_database(template="template1") as target:
         fetch(source, TABLES)
         _restore(source, target)
         try:

@@ -16,12 +16,13 @@ from click.testing import CliRunner
 from google.protobuf.field_mask_pb2 import FieldMask
 from sqlalchemy import make_url
 
-from service import migrations
+from service import migrations, revisions
 from service.cli import spatial
-from service.embedded import EmbeddedPostgres, throw_away
+from service.embedded import EmbeddedPostgres
 from spatial.v1 import admin_pb2, admin_pb2_grpc, query_pb2, write_pb2, write_pb2_grpc
 from spatial.v1.query_pb2 import JoinQuery, LayerQuery, Query
 from tests import searches
+from tests.clusters import throw_away
 from tests.edits import Editor, facility, made
 from tests.imports import facilities, plan, run
 from tests.matching import match
@@ -135,7 +136,7 @@ def test_every_read_there_is_was_tried() -> None:
 def test_a_reader_is_ready_and_can_be_looked_into(reader: Served) -> None:
     assert reader.health() == "SERVING"
     assert of_admin(reader).Explain(admin_pb2.ExplainRequest(query=Query(layer=FACILITIES), stream=True)).text
-    assert of_admin(reader).Diagnose(admin_pb2.DiagnoseRequest()).versions["migration"] == migrations.head_revision()
+    assert of_admin(reader).Diagnose(admin_pb2.DiagnoseRequest()).versions["migration"] == revisions.head_revision()
 
 
 IMPORT = [write_pb2.ImportFeaturesRequest(plan=write_pb2.ImportPlan(layer="facilities", import_id=str(uuid4())))]
@@ -286,7 +287,7 @@ def test_a_role_that_may_make_none_migrates_and_grants_once_somebody_has_made_th
         migrations.upgrade(owner)
         assert [each.message.split()[1] for each in caplog.records if each.levelname == "WARNING"] == NAMES
         assert (fetch(url, GRANTS), role_names(url)) == ([(0,)], [])
-        assert migrations.head_revision() == fetch(url, "SELECT version_num FROM alembic_version")[0][0]
+        assert revisions.head_revision() == fetch(url, "SELECT version_num FROM alembic_version")[0][0]
 
         fetch(url, "CREATE ROLE spatial_reader NOLOGIN; CREATE ROLE spatial_writer NOLOGIN")
         shown = CliRunner().invoke(spatial, ["migrate", "--roles"], env={"SPATIAL_DATABASE_URL": owner})

@@ -17,8 +17,7 @@ from service.server import running_server
 from service.settings import Settings
 from spatial.v1 import query_pb2, write_pb2, write_pb2_grpc
 from tests.collector import Collector, Span, collecting
-from tests.conftest import NewDatabase
-from tests.questions import facility, fill, radius, zone
+from tests.questions import facility, radius, zone
 from tests.servers import Served, serving
 from tests.situations import blocked, eventually, locked
 
@@ -26,13 +25,6 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = (("traceparent", f"00-{TRACE}-{PARENT}-01"),)
 SLOW = 0.2
 UNSAMPLED = (("traceparent", f"00-{TRACE}-{PARENT}-00"),)
-
-
-@pytest.fixture(scope="module")
-def filled(new_database: NewDatabase) -> Iterator[str]:
-    with new_database() as url:
-        fill(url)
-        yield url
 
 
 class Traced:
@@ -144,8 +136,9 @@ async def test_without_the_packages_a_server_that_should_trace_says_what_is_miss
 
 
 def test_nothing_of_tracing_is_imported_where_nobody_asked() -> None:
-    """The extra is not part of what a server needs."""
-    code = "import sys, service.server; print([each for each in sys.modules if each.startswith('opentelemetry')])"
+    """The extra is not part of what a server needs, and Alembic not of what it does without `--demo`."""
+    unwanted = ("opentelemetry", "alembic")
+    code = f"import sys, service.cli.serve; print([each for each in sys.modules if each.startswith({unwanted})])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

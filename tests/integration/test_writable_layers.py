@@ -10,7 +10,8 @@ import pytest
 from spatial.v1 import admin_pb2, admin_pb2_grpc
 from spatial.v1 import query_pb2 as query
 from spatial_client import Layer, SpatialClient
-from tests.conftest import POSTGIS, NewDatabase
+from tests.clusters import POSTGIS
+from tests.conftest import NewDatabase
 from tests.servers import Served, serving
 from tests.situations import fetch
 

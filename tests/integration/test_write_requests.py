@@ -9,8 +9,6 @@ from google.protobuf.message import Message
 
 from spatial.v1 import write_pb2, write_pb2_grpc
 from spatial.v1.query_pb2 import LayerQuery
-from tests.conftest import NewDatabase
-from tests.questions import fill
 from tests.servers import Served, refusal, serving
 from tests.situations import fetch
 from tests.write_refusals import CASES, IMPORTS, ON_PARCELS, creating, geometry, removing, rpc_of
@@ -20,13 +18,6 @@ LAYERS = ("facilities", "zones", "districts", "parcels")
 STATE = " UNION ALL ".join(
     f"SELECT '{each}', count(*), md5(string_agg(t::text, '' ORDER BY id)) FROM {each} t" for each in LAYERS
 )
-
-
-@pytest.fixture(scope="module")
-def filled(new_database: NewDatabase) -> Iterator[str]:
-    with new_database() as url:
-        fill(url)
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,17 @@ import pytest
 
 from benchmarks.dataset import ROWS, Centre, centres, copy_text
 from benchmarks.figures import Figure, median_ratio
-from benchmarks.load import Call, Load, checked_calls, framed, parse_pgbench, parse_wrk, summary
+from benchmarks.load import (
+    Call,
+    Load,
+    TooFewCallsError,
+    checked_calls,
+    framed,
+    parse_wrk,
+    patiently,
+    pgbench_calls,
+    summary,
+)
 
 H2LOAD = """
 finished in 503.21ms, 286.00 req/s, 858.38KB/s
@@ -23,10 +33,18 @@ tps = 27701.639879 (without initial connection time)
 """
 WRK = """
   16 threads and 16 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency    40.15ms    7.91ms  91.02ms   88.10%
+  Latency Distribution
+     50%  950.00us
+     75%   40.99ms
+     90%    1.05s
+     99%    1.50m
+  1190 requests in 3.00s, 3.60MB read
   Requests/sec in prose is no figure
 Requests/sec:    396.25
 Transfer/sec:      1.20MB
-"""
+""".replace("1.05s", "1.05s ")  # as it pads what is short
 
 
 def test_a_message_is_framed_as_uncompressed_with_its_length() -> None:
@@ -58,6 +76,11 @@ def test_a_load_with_a_call_that_was_not_answered_in_full_is_no_measurement(log:
         checked_calls(log, H2LOAD.format(data=data), answer_bytes=100)
 
 
+def test_a_caller_that_was_not_answered_in_time_was_not_asked_for_long_enough() -> None:
+    with pytest.raises(TooFewCallsError):
+        checked_calls("", H2LOAD.format(data=0).replace("2 succeeded", "0 succeeded"), answer_bytes=100)
+
+
 @pytest.mark.parametrize(("data", "right"), [(179, False), (180, True), (329, True), (330, False)])
 def test_answers_may_be_off_by_what_changes_from_call_to_call(data: int, right: bool) -> None:
     with nullcontext() if right else pytest.raises(RuntimeError, match=f"{data} bytes"):
@@ -72,6 +95,32 @@ def test_only_calls_made_while_all_callers_were_at_work_and_warm_count() -> None
     load = summary([every_100_ms(0, 21), every_100_ms(200_000, 30)])
     assert load.rate == pytest.approx(28 / 1.39)
     assert load.latencies == (90.0,) * 28
+    assert load.answered == 51
+
+
+def test_a_caller_s_first_call_is_not_counted_however_long_it_takes() -> None:
+    slow = [Call(0, 1_500_000), *(Call(1_500_000 + n * 100_000, 1_600_000 + n * 100_000) for n in range(10))]
+    load = summary([slow, [Call(n * 100_000, n * 100_000 + 100_000) for n in range(25)]])
+    assert load.rate == pytest.approx(20)
+    assert load.latencies == (100.0,) * 20
+
+
+def test_callers_that_were_not_at_work_together_are_no_measurement() -> None:
+    with pytest.raises(TooFewCallsError):
+        summary([[Call(0, 2_000_000)], [Call(0, 100_000), Call(100_000, 200_000)]])
+
+
+def test_a_load_goes_on_until_there_are_enough_calls() -> None:
+    tried = []
+
+    def load(seconds: float) -> Load:
+        tried.append(seconds)
+        if len(tried) < 3:
+            raise TooFewCallsError
+        return Load(1.0)
+
+    assert patiently(load, 2).rate == 1
+    assert tried == [2, 8, 24]
 
 
 def test_latencies_are_summed_up_in_milliseconds() -> None:
@@ -79,17 +128,35 @@ def test_latencies_are_summed_up_in_milliseconds() -> None:
     assert (load.mean, load.percentile(50), load.percentile(99), load.worst) == (50.5, 51.0, 100.0, 100.0)
 
 
-def test_pgbench_rate_is_read_without_the_time_to_connect() -> None:
-    assert parse_pgbench(PGBENCH.format(failed=0)).rate == 27701.639879
+PGBENCH_LOGS = "0 1 2500 0 1795226503 812122\n1 1 2000 1 1795226503 812122\n0 2 1500 3 1795226503 999999\n"
+
+
+def test_the_transactions_of_each_client_are_read_from_the_logs_of_pgbench() -> None:
+    assert pgbench_calls(PGBENCH.format(failed=0), PGBENCH_LOGS, callers=2) == [
+        [Call(1795226503809622, 1795226503812122), Call(1795226503998499, 1795226503999999)],
+        [Call(1795226503810122, 1795226503812122)],
+    ]
+
+
+def test_a_client_without_an_answer_is_no_measurement() -> None:
+    with pytest.raises(TooFewCallsError):
+        pgbench_calls(PGBENCH.format(failed=0), PGBENCH_LOGS, callers=3)
 
 
 def test_failed_statements_are_no_measurement() -> None:
     with pytest.raises(RuntimeError, match="3 statements failed"):
-        parse_pgbench(PGBENCH.format(failed=3))
+        pgbench_calls(PGBENCH.format(failed=3), PGBENCH_LOGS, callers=2)
 
 
-def test_wrk_rate_is_read() -> None:
-    assert parse_wrk(WRK).rate == 396.25
+def test_wrk_rate_number_of_answers_and_percentiles_are_read() -> None:
+    load = parse_wrk(WRK)
+    assert (load.rate, load.answered) == (396.25, 1190)
+    assert [load.percentile(percent) for percent in (50, 75, 90, 99)] == pytest.approx([0.95, 40.99, 1050, 90_000])
+
+
+def test_a_load_without_an_answer_was_too_short() -> None:
+    with pytest.raises(TooFewCallsError):
+        parse_wrk(WRK.replace("1190 requests", "0 requests"))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,10 @@ $ echo '{"a":
 >   three
 {"a":
  2} three
+$ cat <<'END'
+> some
+> END
+some
 ```
 ```sh
 not a session
@@ -28,6 +32,7 @@ def test_commands_and_their_output() -> None:
     assert steps(DOCUMENT) == [
         Step("echo one", "one"),
         Step("echo '{\"a\":\n 2}' \\\n  three", '{"a":\n 2} three'),
+        Step("cat <<'END'\nsome\nEND", "some"),
         Step("true", ""),
     ]
 
