@@ -10,7 +10,7 @@ from benchmarks import dataset, polygons
 from benchmarks.programs import say
 
 # Everyone gets the planner settings that the service gives its own sessions.
-_SETTINGS = {"jit": "off", "random_page_cost": "1.1", "max_parallel_workers_per_gather": "0"}
+SESSION_SETTINGS = {"jit": "off", "random_page_cost": "1.1", "max_parallel_workers_per_gather": "0"}
 _TABLES = (dataset.POINTS, *polygons.TABLES)
 _LOADED = f"{dataset.ROWS} points, {polygons.PARCELS} parcels, {polygons.ZONES} zones, seed {dataset.SEED}"
 
@@ -32,7 +32,7 @@ def fill(url: str) -> None:
         if cursor.fetchone() == (_LOADED,):
             return
         say(f"loading {_LOADED}, once")
-        for setting, value in _SETTINGS.items():
+        for setting, value in SESSION_SETTINGS.items():
             cursor.execute(f'ALTER DATABASE "{name}" SET {setting} = {value}')
         cursor.execute(f"TRUNCATE {', '.join(table.name for table in _TABLES)} RESTART IDENTITY CASCADE")
         for table in _TABLES:

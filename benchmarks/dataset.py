@@ -40,33 +40,46 @@ class Centre:
 
     @cached_property
     def box(self) -> tuple[float, float, float, float]:
-        """West, south, east and north of the box around it."""
-        height = BOX_HALF_SIDE_METERS / 111_195.0
+        """West, south, east and north of the usual box around it."""
+        return self.box_of(BOX_HALF_SIDE_METERS)
+
+    def box_of(self, half_side_meters: float) -> tuple[float, float, float, float]:
+        height = half_side_meters / 111_195.0
         width = height / cos(radians(self.latitude))
         return self.longitude - width, self.latitude - height, self.longitude + width, self.latitude + height
 
     @property
     def statement(self) -> str:
         """The radius search with this centre as a constant, as one would type it into psql."""
-        return STATEMENT % {"longitude": self.longitude, "latitude": self.latitude, "radius": RADIUS_METERS}
+        return statement_about(self, RADIUS_METERS)
 
 
 _PROBE = "geography(ST_SetSRID(ST_MakePoint(%(longitude)s, %(latitude)s), 4326))"
-STATEMENT = f"""
+_SELECT = f"""
 SELECT id, name, kind, active, ST_AsBinary(location, 'NDR') AS location,
        ST_Distance(geography(location), {_PROBE}) AS distance
-  FROM facilities
+  FROM %(table)s
  WHERE ST_DWithin(geography(location), {_PROBE}, %(radius)s)
- ORDER BY distance, id
- LIMIT {LIMIT}
 """
+_ORDER = " ORDER BY distance, id"
 
 
-def centres() -> list[Centre]:
-    """Sixteen fixed centres, far enough from the border that every circle lies among the points."""
+def statement_about(
+    centre: Centre, radius_meters: float, limit: int = LIMIT, table: str = "facilities", *, ordered: bool = True
+) -> str:
+    values = {"longitude": centre.longitude, "latitude": centre.latitude, "radius": radius_meters, "table": table}
+    return f"{_SELECT % values}{_ORDER if ordered else ''} LIMIT {limit}"
+
+
+# With its values left open, for a driver to fill in.
+STATEMENT = f"{_SELECT.replace('%(table)s', 'facilities')}{_ORDER} LIMIT {LIMIT}"
+
+
+def centres(margin: float = 0.5) -> list[Centre]:
+    """Sixteen fixed centres, so many degrees from the border, which is far enough for the usual circle."""
     random = np.random.default_rng(SEED + 1)
-    longitudes = random.uniform(WEST + 0.5, EAST - 0.5, 16).round(6)
-    latitudes = random.uniform(SOUTH + 0.5, NORTH - 0.5, 16).round(6)
+    longitudes = random.uniform(WEST + margin, EAST - margin, 16).round(6)
+    latitudes = random.uniform(SOUTH + margin, NORTH - margin, 16).round(6)
     return [Centre(float(x), float(y)) for x, y in zip(longitudes, latitudes, strict=True)]
 
 

@@ -25,6 +25,16 @@ def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return median(own / other for own, other in zip(ours, theirs, strict=True))
 
 
+def seconds_each(usual: float) -> float:
+    """How long to measure at a time: BENCH_SECONDS where it is set, to try things out."""
+    return float(os.environ.get("BENCH_SECONDS") or usual)
+
+
+def rounds_each(usual: int) -> int:
+    """How often to measure: once, to try things out."""
+    return 1 if os.environ.get("BENCH_SECONDS") else usual
+
+
 def machine() -> list[tuple[str, str]]:
     """What every run should say about where it ran."""
     return [
@@ -37,7 +47,7 @@ def machine() -> list[tuple[str, str]]:
 def print_lines(lines: Sequence[tuple[str, str]]) -> None:
     """What a run was, before its figures."""
     for name, value in lines:
-        print(f"{name + ':':14}{value}")
+        print(f"{name + ':':16}{value}")
     print(flush=True)
 
 

@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from benchmarks.dataset import PROPERTIES, RADIUS_METERS, Centre
 from benchmarks.load import Exchange
-from spatial.v1 import geometry_pb2, query_pb2, query_pb2_grpc
+from spatial.v1 import feature_pb2, geometry_pb2, query_pb2, query_pb2_grpc
 
 METHOD = "/spatial.v1.SpatialService/SearchRadius"
 
@@ -43,6 +43,9 @@ class Client:
     def ask(self, requests: Sequence[query_pb2.SearchRadiusRequest]) -> list[query_pb2.SearchRadiusResponse]:
         """The answers, asked for one after the other."""
         return [self._service.SearchRadius(each, timeout=10) for each in requests]
+
+    def stream(self, request: query_pb2.StreamRadiusRequest) -> list[feature_pb2.FeatureBatch]:
+        return list(self._service.StreamRadius(request, timeout=60))
 
     def close(self) -> None:
         self._channel.close()

@@ -2,27 +2,38 @@
 
 h2load posts one body per process, so every caller is a process with a connection of its own, asking about its centre.
 That takes 80 microseconds of CPU a call where one process for all would take 40, and leaves the servers the rest.
+ghz, which decodes what it gets, is in ghz.py.
 """
 
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from math import ceil
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.programs import find, output
+from benchmarks.programs import find, output, say
 
 WARM_UP_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Load:
-    """Calls a second and, where the generator tells, how long each took, in milliseconds and in ascending order."""
+    """Calls a second and, where the generator tells, how long each took, in milliseconds and in ascending order.
+
+    `answered` are all that were answered, those of the warm-up too; `told` are percentiles from a generator that tells
+    nothing of single calls.
+    """
 
     rate: float
     latencies: tuple[float, ...] = ()
+    answered: int = 0
+    told: Mapping[float, float] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
@@ -33,7 +44,23 @@ class Load:
         return self.latencies[-1]
 
     def percentile(self, percent: float) -> float:
+        if percent in self.told:
+            return self.told[percent]
         return self.latencies[min(len(self.latencies) - 1, int(len(self.latencies) * percent / 100))]
+
+
+class TooFewCallsError(Exception):
+    """Not all callers had an answer, and another when they were warm."""
+
+
+def patiently(load: Callable[[float], Load], seconds: float) -> Load:
+    """A load for so many seconds, or for as much more as it then takes to see enough of it."""
+    for times in (1, 4):
+        try:
+            return load(times * seconds)
+        except TooFewCallsError:
+            say(f"too few calls in {times * seconds:g} s")
+    return load(12 * seconds)
 
 
 @dataclass(frozen=True)
@@ -58,6 +85,11 @@ class Exchange:
 
 def grpc_load(port: int, method: str, exchanges: Sequence[Exchange], seconds: float) -> Load:
     """One caller per exchange, each sending its next call when the last is answered."""
+    return patiently(partial(grpc_load_once, port, method, exchanges), seconds)
+
+
+def grpc_load_once(port: int, method: str, exchanges: Sequence[Exchange], seconds: float) -> Load:
+    """TooFewCallsError where that was not long enough."""
     with tempfile.TemporaryDirectory() as folder:
         callers = [_Caller(Path(folder), index, exchange) for index, exchange in enumerate(exchanges)]
         processes = [caller.start(port, method, seconds + WARM_UP_SECONDS) for caller in callers]
@@ -90,6 +122,8 @@ def checked_calls(log: str, report: str, answer_bytes: int, give_or_take: int = 
     """The calls in the log, if each was answered in full; a gRPC error would be HTTP 200 without data."""
     calls, failed = parse_h2load_log(log)
     answered, data = parse_h2load_report(report)
+    if not (calls or failed or answered or data):
+        raise TooFewCallsError
     # The call that the end cuts off may have brought some of its data.
     least, most = answered * (answer_bytes - give_or_take), (answered + 1) * (answer_bytes + give_or_take)
     if failed or not calls or not least <= data < most:
@@ -115,60 +149,106 @@ def parse_h2load_report(text: str) -> tuple[int, int]:
 
 
 def summary(callers: Sequence[Sequence[Call]]) -> Load:
-    """Counts the calls that lie in the time when all callers were at work, the warm-up left out."""
-    since = max(calls[0].start for calls in callers) + int(WARM_UP_SECONDS * 1e6)
+    """Counts the calls that end while all callers are at work and warm, which each is only after its first answer.
+
+    A connection's first statement takes PostgreSQL long: that is no part of it.
+    """
+    since = max(max(calls[0].end, calls[0].start + int(WARM_UP_SECONDS * 1e6)) for calls in callers)
     until = min(calls[-1].end for calls in callers)
-    counted = [call for calls in callers for call in calls if call.start >= since and call.end <= until]
-    return Load(len(counted) / (until - since) * 1e6, tuple(sorted((call.end - call.start) / 1e3 for call in counted)))
+    if until <= since:
+        raise TooFewCallsError
+    counted = [call for calls in callers for call in calls if since < call.end <= until]
+    latencies = tuple(sorted((call.end - call.start) / 1e3 for call in counted))
+    return Load(len(counted) / (until - since) * 1e6, latencies, sum(map(len, callers)))
 
 
 # --- SQL, by pgbench -----------------------------------------------------------------------------------------------
 
 
-def sql_load(url: str, statements: Sequence[str], seconds: int) -> Load:
-    """A client per statement, on at most two threads, each sending one of the statements at random, over and over."""
+def sql_load(url: str, statements: Sequence[str], seconds: float, callers: int = 0) -> Load:
+    """A client per statement, or as many as are said, on at most two threads, each sending one of the statements at
+    random, over and over."""
+    return patiently(partial(sql_load_once, url, statements, callers or len(statements)), seconds)
+
+
+def sql_warm_up(callers: int) -> float:
+    """Seconds that connections take for their first statements."""
+    return WARM_UP_SECONDS + 0.03 * callers
+
+
+def sql_load_once(url: str, statements: Sequence[str], callers: int, seconds: float) -> Load:
+    """TooFewCallsError where that was not long enough."""
     with tempfile.TemporaryDirectory() as folder:
         scripts = [Path(folder) / f"{index}.sql" for index in range(len(statements))]
         for script, statement in zip(scripts, statements, strict=True):
             script.write_text(" ".join(statement.split()) + ";\n")
-        files = [f"--file={script}" for script in scripts]
-        clients = [f"--client={len(statements)}", f"--jobs={min(2, len(statements))}"]
-        report = output([find("pgbench"), "-n", "--protocol=simple", *clients, f"--time={seconds}", *files, url])
-    return parse_pgbench(report)
+        command = [find("pgbench"), "-n", "--protocol=simple", f"--client={callers}", f"--jobs={min(2, callers)}"]
+        command += ["--log", f"--log-prefix={folder}/calls", f"--time={ceil(seconds + sql_warm_up(callers))}"]
+        report = output([*command, *(f"--file={script}" for script in scripts), url])
+        logs = "".join(log.read_text() for log in Path(folder).glob("calls.*"))
+        return summary(pgbench_calls(report, logs, callers))
 
 
-def parse_pgbench(text: str) -> Load:
-    if failed := int(_number(r"number of failed transactions: (\d+)", text)):
-        raise RuntimeError(f"{failed} statements failed:\n{text}")
-    return Load(_number(r"^tps = ([\d.]+) \(without", text))
+def pgbench_calls(report: str, logs: str, callers: int) -> list[list[Call]]:
+    """The transactions of each client. A line is its number, one of the transaction, how many microseconds that took,
+    which script it was, and when it ended, in seconds and microseconds."""
+    if failed := int(_number(r"number of failed transactions: (\d+)", report)):
+        raise RuntimeError(f"{failed} statements failed:\n{report}")
+    calls: dict[int, list[Call]] = defaultdict(list)
+    for line in logs.splitlines():
+        client, _, took, _, seconds, microseconds = map(int, line.split()[:6])
+        end = seconds * 1_000_000 + microseconds
+        calls[client].append(Call(end - took, end))
+    if len(calls) < callers:
+        raise TooFewCallsError
+    return [_timed(each) for each in calls.values()]
+
+
+def _timed(calls: Sequence[Call]) -> list[Call]:
+    """No time has passed, pgbench says, where it did not look at the clock in between: that up to the next call has."""
+    ends = [following.start if call.end == call.start else call.end for call, following in pairwise(calls)]
+    return [Call(call.start, end) for call, end in zip(calls, [*ends, calls[-1].end], strict=True)]
 
 
 # --- HTTP, by wrk --------------------------------------------------------------------------------------------------
 
 
-def http_load(port: int, paths: Sequence[str], seconds: int) -> Load:
-    """A connection per path, on one thread, asking for the paths in turn."""
+def http_load(port: int, paths: Sequence[str], seconds: float, callers: int = 0) -> Load:
+    """A connection per path, or as many as are said, on one thread, asking for the paths in turn."""
+    return patiently(partial(http_load_once, port, paths, callers or len(paths)), seconds)
+
+
+def http_load_once(port: int, paths: Sequence[str], callers: int, seconds: float) -> Load:
+    """TooFewCallsError where that was not long enough."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         listed = ", ".join(f'"{path}"' for path in paths)
         script.write(f"local paths, turn = {{{listed}}}, 0\n")
         script.write("request = function() turn = turn % #paths + 1; return wrk.format('GET', paths[turn]) end\n")
         script.flush()
+        # The longest answers take longer than the two seconds that wrk would wait.
         command = [
             find("wrk"),
             "-t1",
-            f"-c{len(paths)}",
-            f"-d{seconds}s",
-            "-s",
-            script.name,
-            f"http://127.0.0.1:{port}",
+            f"-c{callers}",
+            f"-d{ceil(seconds + WARM_UP_SECONDS)}s",
+            "--timeout=60s",
         ]
-        return parse_wrk(output(command))
+        return parse_wrk(output([*command, "--latency", "-s", script.name, f"http://127.0.0.1:{port}"]))
 
 
 def parse_wrk(text: str) -> Load:
     if "Non-2xx" in text or "Socket errors" in text:
         raise RuntimeError(f"requests failed:\n{text}")
-    return Load(_number(r"^Requests/sec:\s+([\d.]+)", text))
+    rate = _number(r"^Requests/sec:\s+([\d.]+)", text)
+    found = re.findall(r"^ +(\d+)% +([\d.]+)(us|ms|s|m) *$", text, re.MULTILINE)
+    told = {float(percent): float(time) * _MILLISECONDS[unit] for percent, time, unit in found}
+    answered = int(_number(r"(\d+) requests in", text))
+    if not answered:
+        raise TooFewCallsError
+    return Load(rate, answered=answered, told=told)
+
+
+_MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 
 
 def _number(pattern: str, text: str) -> float:

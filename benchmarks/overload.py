@@ -22,7 +22,7 @@ from benchmarks.cluster import database_url
 from benchmarks.contenders import GrpcServer, service
 from benchmarks.database import versions
 from benchmarks.dataset import ROWS, centres
-from benchmarks.figures import Figure, machine, print_lines
+from benchmarks.figures import Figure, machine, print_lines, rounds_each, seconds_each
 from benchmarks.grpc_question import Answers, request
 from benchmarks.programs import say
 from spatial_client import ResourceExhausted, SpatialError
@@ -31,9 +31,9 @@ from spatial_client.aio import AsyncSpatialClient
 CALLERS = (4, 8, 16, 32, 64)
 SATURATED = 0.9
 TIMES = 4
-ROUNDS = 5
-SECONDS = 4
-CHOICE_SECONDS = 3
+ROUNDS = rounds_each(5)
+SECONDS = seconds_each(4)
+CHOICE_SECONDS = seconds_each(3)
 PROCESSES = 2
 PROBE_SECONDS = 0.1
 
@@ -217,6 +217,6 @@ def _print_setting(url: str, saturating: int) -> None:
             ("database", f"PostgreSQL {postgresql}, PostGIS {postgis}; {ROWS:,} rows"),
             ("saturated", f"by {saturating} callers; overloaded by {TIMES * saturating}"),
             ("callers", f"grpc.aio in {PROCESSES} processes; they honour RetryInfo unless they are said to insist"),
-            ("measured", f"{ROUNDS} rounds, {SECONDS} s each; load, server and database share the machine"),
+            ("measured", f"{ROUNDS} rounds, {SECONDS:g} s each; load, server and database share the machine"),
         ]
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from service.postgres.programs import find_programs
 
+START_SECONDS = 180  # peers load much before they listen, on a machine that is busy
 LOCAL = Path(__file__).resolve().parent.parent / ".local" / "bench"
 _PACKAGES = {
     "ogr2ogr": "gdal-bin",
@@ -21,13 +22,18 @@ _PACKAGES = {
     "pgbench": "postgresql-15",
     "psql": "postgresql-client-15",
 }
+_ADVICE = {"go": "ghz and pg_featureserv are built with it: install Go 1.24 or newer"}
 
 
 class MissingProgramError(Exception):
     """A program that the benchmarks need is not installed."""
 
     def __init__(self, program: str) -> None:
-        super().__init__(f"{program} is missing; on Debian: apt-get install {_PACKAGES[program]}")
+        super().__init__(f"{program} is missing; {_ADVICE.get(program) or _debian(program)}")
+
+
+def _debian(program: str) -> str:
+    return f"on Debian: apt-get install {_PACKAGES[program]}"
 
 
 @cache
@@ -75,8 +81,8 @@ def serving(
             process.wait()
 
 
-def _wait(name: str, process: subprocess.Popen[bytes], ready: Callable[[], bool], log: Path, seconds: int = 60) -> None:
-    deadline = time.monotonic() + seconds
+def _wait(name: str, process: subprocess.Popen[bytes], ready: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"{name} did not come up:\n{log.read_text()[-3000:]}")

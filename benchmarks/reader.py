@@ -35,9 +35,9 @@ class Layout(NamedTuple):
 
 
 def _columns(batch: feature_pb2.FeatureBatch) -> tuple[list[int], list[bytes], list[list[Any]]]:
-    columns = batch.columns
-    values = [list(getattr(column, column.WhichOneof("values")).values) for column in columns.properties]
-    return list(columns.int64_ids), list(columns.wkb), values
+    columns = batch.columns  # a slice is a list, made in C
+    values = [getattr(column, column.WhichOneof("values")).values[:] for column in columns.properties]
+    return columns.int64_ids[:], columns.wkb[:], values
 
 
 def _record_batches(batch: feature_pb2.FeatureBatch) -> list[pa.RecordBatch]:

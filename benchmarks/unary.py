@@ -11,18 +11,19 @@ from itertools import islice
 from statistics import median
 
 from benchmarks.cluster import database_url
-from benchmarks.contenders import Contender, Database, GrpcServer, bare_handler, service, tipg
+from benchmarks.contenders import Contender, Database, GrpcServer, bare_handler, service
 from benchmarks.database import versions
 from benchmarks.dataset import ROWS, Centre, centres
-from benchmarks.figures import Figure, machine, median_ratio, print_lines
+from benchmarks.figures import Figure, machine, median_ratio, print_lines, rounds_each, seconds_each
 from benchmarks.grpc_question import Answers
+from benchmarks.http_peers import tipg
 from benchmarks.load import Load
 from benchmarks.programs import find, say
 
-ROUNDS = 5
-SECONDS = 4
-CHOICE_SECONDS = 3
-LONG_SECONDS = 60
+ROUNDS = rounds_each(5)
+SECONDS = seconds_each(2)
+CHOICE_SECONDS = seconds_each(3)
+LONG_SECONDS = seconds_each(60)
 THREADS = (4, 8, 16)
 
 CORES = len(os.sched_getaffinity(0))
@@ -80,7 +81,7 @@ def _rounds(contenders: dict[str, Contender], places: Sequence[Centre]) -> tuple
 
 
 def _long(ours: GrpcServer, places: Sequence[Centre]) -> Load:
-    say(f"{LONG_SECONDS} seconds of the service alone")
+    say(f"{LONG_SECONDS:g} seconds of the service alone")
     return ours.run(places, LONG_SECONDS)
 
 
@@ -103,7 +104,7 @@ def _tail_figure(load: Load) -> Figure:
         f"{len(load.latencies):,} calls, {load.rate:,.0f} a second; mean {load.mean:.2f} ms, "
         f"median {load.percentile(50):.2f}, 99 % {load.percentile(99):.2f}, worst {load.worst:.2f}"
     )
-    return Figure(f"unary worst / mean over {LONG_SECONDS} s", load.worst / load.mean, "< 20", detail)
+    return Figure(f"unary worst / mean over {LONG_SECONDS:g} s", load.worst / load.mean, "< 20", detail)
 
 
 def _print_setting(url: str, places: int, features: int, peer_features: int, threads: int) -> None:
@@ -115,7 +116,7 @@ def _print_setting(url: str, places: int, features: int, peer_features: int, thr
             "answers",
             f"{features / places:.1f} features each (TiPg, by box, {peer_features / places:.1f}); {places} centres",
         ),
-        ("measured", f"{ROUNDS} rounds, {SECONDS} s each; load, servers and database share the machine"),
+        ("measured", f"{ROUNDS} rounds, {SECONDS:g} s each; load, servers and database share the machine"),
         ("bare handler", f"{threads} threads, the best of {', '.join(map(str, THREADS))}"),
     ]
     print_lines(lines)

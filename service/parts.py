@@ -33,7 +33,7 @@ from service.db.replication.routed import Reads, RoutedLanes, RoutedStreams, Str
 from service.db.replication.sight import Sight
 from service.db.replication.watching import Watcher
 from service.db.stream import Streams
-from service.limits.used import trim
+from service.heap import trim
 from service.observability.metrics import Metrics
 from service.reflected import LayerSource
 from service.servicers.references import References

@@ -17,6 +17,7 @@ from service import __version__, contract, parts
 from service.catalog import Catalog, shipped_layers
 from service.doors import Doors
 from service.health import Readiness
+from service.heap import trim
 from service.interceptors.authentication import Authentication
 from service.interceptors.backlog import Backlog, servers
 from service.interceptors.call import Observer
@@ -32,7 +33,7 @@ from service.interceptors.tracing import Traces
 from service.interceptors.trails import Trails
 from service.leaving import Leaving
 from service.limits.memory import MemoryGuard, Pressure
-from service.limits.used import memory_reader, trim
+from service.limits.used import memory_reader
 from service.observability.http import Status, StatusServer
 from service.observability.metrics import Metrics
 from service.observability.tracing import Tracing, TracingUnavailable

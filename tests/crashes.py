@@ -18,7 +18,7 @@ import psycopg2
 import uvloop
 
 from service.embedded import EmbeddedPostgres
-from service.limits.used import few_arenas
+from service.heap import few_arenas
 from service.postgres.processes import free_port
 from service.server import running_server
 from service.settings import Settings

@@ -20,7 +20,7 @@ from service.db.canceller import Canceller
 from service.db.engine import bulk_pool, control_engine
 from service.db.queries import Statements
 from service.db.stream import CopyReading, Streams
-from service.limits.used import trim
+from service.heap import trim
 from service.observability.metrics import Metrics
 from service.settings import Settings
 from spatial.v1 import feature_pb2

@@ -15,7 +15,7 @@ from service.cli.settings import database_url, load
 from service.doctor.budget import warn_of_connections
 from service.embedded import EmbeddedPostgres
 from service.errors import SpatialError
-from service.limits.used import few_arenas
+from service.heap import few_arenas
 from service.observability import logs
 from service.reflected import ConfigurationError
 from service.server import CannotListen, Server, running_server

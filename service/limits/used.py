@@ -1,9 +1,7 @@
 """How much memory there is, and how much of it is used: this container's, or what a setting says of this process."""
 
-import ctypes
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from service.limits.memory import Memory
@@ -12,7 +10,6 @@ STATM = Path("/proc/self/statm")
 CGROUPS = Path("/sys/fs/cgroup")
 _PAGE = os.sysconf("SC_PAGESIZE")
 _UNLIMITED = 1 << 60  # version 1 says a number that no machine has
-_M_ARENA_MAX, _ARENAS = -8, 2
 
 
 def memory_reader(limit: int, processes: int, groups: Path = CGROUPS) -> Callable[[], Memory] | None:
@@ -27,19 +24,6 @@ def memory_reader(limit: int, processes: int, groups: Path = CGROUPS) -> Callabl
 def resident_bytes() -> int:
     """Of this process."""
     return int(STATM.read_bytes().split()[1]) * _PAGE
-
-
-def trim() -> None:
-    """Gives free memory back to the system, where the C library can."""
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def few_arenas() -> None:
-    """glibc gives threads arenas of their own and keeps in each what was freed there, which adds up where each
-    stream has a thread. Other C libraries have no such thing."""
-    with suppress(AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def _version_2(group: Path) -> Callable[[], Memory] | None:

@@ -63,8 +63,9 @@ class Tracing:
     def end(self, span: Span, trail: Trail | None, about: Mapping[str, str | int], failure: str | None) -> None:
         """Ends a call's span, with those of the trail's steps in it."""
         if span.is_recording():
+            past = time.time_ns() - _nanoseconds(time.perf_counter())
             for step in trail.steps if trail is not None else ():
-                self._step(span, step)
+                self._step(span, step, past)
             span.set_attributes(dict(about))
             if failure is not None:
                 span.set_status(self._failed, failure)
@@ -74,14 +75,19 @@ class Tracing:
         """Sends what is left; blocks for as long as the collector takes, within limits."""
         self._provider.shutdown()
 
-    def _step(self, parent: Span, step: Step) -> None:
+    def _step(self, parent: Span, step: Step, past: int) -> None:
+        """`past` is what the clock of steps lacks of the time of day."""
         from opentelemetry.trace import set_span_in_context
 
-        past = time.time_ns() - time.perf_counter() * NANOSECONDS
-        began = int(past + step.began * NANOSECONDS)
         about = {_NAMES.get(name, f"spatial.{name}"): value for name, value in step.about.items()}
         if step.name == "statement":
             about["db.system.name"] = "postgresql"
         kind = self._client if step.name == "statement" else self._internal
+        began, ended = (past + _nanoseconds(moment) for moment in (step.began, step.began + step.seconds))
         span = self._tracer.start_span(step.name, set_span_in_context(parent), kind, about, start_time=began)
-        span.end(int(began + step.seconds * NANOSECONDS))
+        span.end(ended)
+
+
+def _nanoseconds(seconds: float) -> int:
+    """Whole ones: since 1970 there have been more of them than a float can tell apart."""
+    return round(seconds * NANOSECONDS)

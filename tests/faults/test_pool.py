@@ -43,7 +43,7 @@ def test_sixteen_callers_at_once_through_a_pool_of_four_are_all_answered_rightly
 
 def test_callers_that_never_pause_do_not_starve_one_another_of_connections(filled: str) -> None:
     """Each caller asks again as soon as it is answered, for longer than a call may wait for a connection."""
-    callers, timeout = 16, 0.4
+    callers, timeout = 16, 1.0
     settings = {"pool_size": 4, "lanes": 16, "lanes_per_shape": 16, "pool_timeout": timeout}
 
     def ask_on_and_on(caller: int) -> set[str]:

@@ -138,6 +138,12 @@ def test_the_transactions_of_each_client_are_read_from_the_logs_of_pgbench() -> 
     ]
 
 
+def test_a_transaction_without_time_took_it_up_to_the_next() -> None:
+    logs = "0 1 0 0 1795226503 100000\n0 2 1500 0 1795226503 103500\n"
+    (calls,) = pgbench_calls(PGBENCH.format(failed=0), logs, callers=1)
+    assert [call.end - call.start for call in calls] == [2000, 1500]
+
+
 def test_a_client_without_an_answer_is_no_measurement() -> None:
     with pytest.raises(TooFewCallsError):
         pgbench_calls(PGBENCH.format(failed=0), PGBENCH_LOGS, callers=3)

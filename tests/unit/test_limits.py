@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from service.heap import trim
 from service.limits.buckets import MOST_CALLERS, Buckets
 from service.limits.comeback import FIRST, LAST, LEAST_RATE, SHARE, WINDOW, Comeback
 from service.limits.door import ANSWERED, FEW, Door
 from service.limits.memory import Memory, MemoryGuard, Pressure
-from service.limits.used import memory_reader, resident_bytes, trim
+from service.limits.used import memory_reader, resident_bytes
 
 GIB = 1024**3
 
