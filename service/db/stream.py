@@ -13,12 +13,12 @@ from typing import Any, Protocol
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
-from service.db.cancel import StatementGuard
+from service.db.cancel import Abandoned, StatementGuard
 from service.db.canceller import Canceller
 from service.db.engine import Pool
 from service.db.errors import is_rejection
 from service.db.lane import Lane, Outcome
-from service.db.relay import Relay
+from service.db.relay import ReaderLeft, Relay
 from service.db.trails import note
 from service.domain import Batch, Layout
 from service.errors import Reason, ResourceExhausted, SpatialError
@@ -194,7 +194,7 @@ class Streams:
             relay.end(None if stays_away else outcome.error)
 
         def perform(reading: Reading, cursor: Cursor) -> None:
-            reading.perform(cursor, put)
+            reading.perform(cursor, giving_up(reading.guard, put))
 
         lane = Lane(name, self._pool, self._metrics, perform, _nothing, finished)
         self._lanes.add(lane)
@@ -202,6 +202,21 @@ class Streams:
         lane.give(reading)
         lane.stop()
         return lane
+
+
+def giving_up(guard: StatementGuard, put: Put) -> Put:
+    """Where the reader has left, whoever puts ends, and is not cancelled any more. Where PostgreSQL has been told by
+    then, it is left to end the statement itself, and what it sends until then is dropped."""
+
+    def put_or_end(batch: Batch) -> None:
+        try:
+            put(batch)
+        except ReaderLeft:
+            with suppress(Abandoned):
+                guard.seal()
+                raise
+
+    return put_or_end
 
 
 def _nothing(job: object, outcome: Outcome) -> None:
