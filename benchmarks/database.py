@@ -16,7 +16,7 @@ _LOADED = f"{dataset.ROWS} points, {polygons.PARCELS} parcels, {polygons.ZONES} 
 
 
 @contextmanager
-def _cursor(url: str) -> Iterator[Cursor]:
+def cursor_of(url: str) -> Iterator[Cursor]:
     with closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -25,7 +25,7 @@ def _cursor(url: str) -> Iterator[Cursor]:
 
 def fill(url: str) -> None:
     """Loads the data into a migrated database, unless they are there already."""
-    with _cursor(url) as cursor:
+    with cursor_of(url) as cursor:
         cursor.execute("SELECT oid, datname FROM pg_database WHERE datname = current_database()")
         oid, name = cursor.fetchone() or (0, "")
         cursor.execute("SELECT shobj_description(%s, 'pg_database')", (oid,))
@@ -62,7 +62,7 @@ def _load(cursor: Cursor, table: dataset.Table) -> None:
 
 def versions(url: str) -> tuple[str, str]:
     """Of PostgreSQL and PostGIS."""
-    with _cursor(url) as cursor:
+    with cursor_of(url) as cursor:
         cursor.execute("SELECT current_setting('server_version'), postgis_lib_version()")
         postgresql, postgis = cursor.fetchone() or ("", "")
     return postgresql, postgis

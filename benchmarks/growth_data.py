@@ -6,15 +6,12 @@ each table, so that a later run can still say it.
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
-import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
-from benchmarks.database import SESSION_SETTINGS
+from benchmarks.database import SESSION_SETTINGS, cursor_of
 from benchmarks.dataset import EAST, KINDS, NORTH, SOUTH, WEST
 from benchmarks.programs import say
 
@@ -93,7 +90,7 @@ class Bytes:
 
 def make(url: str, size: Size) -> Made:
     """The table, made unless it is there; a run that was cut off is gone on with where it stopped."""
-    with _cursor(url) as cursor:
+    with cursor_of(url) as cursor:
         made = _read(cursor, size)
         for step, statement in size.steps.items():
             if step not in made.seconds:
@@ -116,35 +113,27 @@ def _read(cursor: Cursor, size: Size) -> Made:
 
 def bytes_each(url: str, size: Size) -> Bytes:
     relations = (size.table, f"{size.table}_pkey", size.geometry_index, size.geography_index)
-    with _cursor(url) as cursor:
+    with cursor_of(url) as cursor:
         cursor.execute("SELECT pg_relation_size(name::regclass) FROM unnest(%s) AS name", (list(relations),))
         return Bytes(*(total / size.rows for (total,) in cursor.fetchall()))
 
 
 def plan(url: str, statement: str) -> str:
-    with _cursor(url) as cursor:
+    with cursor_of(url) as cursor:
         cursor.execute(f"EXPLAIN {statement}")
         return "\n".join(line for (line,) in cursor.fetchall())
 
 
 def make_database(url: str) -> None:
     """In the server of `url`, unless it is there."""
-    with _cursor(url) as cursor:
+    with cursor_of(url) as cursor:
         cursor.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,))
         if not cursor.rowcount:
             cursor.execute(f"CREATE DATABASE {DATABASE}")
 
 
 def prepare_database(url: str) -> None:
-    with _cursor(url) as cursor:
+    with cursor_of(url) as cursor:
         cursor.execute("CREATE EXTENSION IF NOT EXISTS postgis")
         for setting, value in SESSION_SETTINGS.items():
             cursor.execute(f"ALTER DATABASE {DATABASE} SET {setting} = {value}")
-
-
-@contextmanager
-def _cursor(url: str) -> Iterator[Cursor]:
-    with closing(psycopg2.connect(url)) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            yield cursor
