@@ -1,7 +1,10 @@
-"""What the C library keeps of memory that is free. Others than glibc have nothing of this."""
+"""What the C library keeps of memory that is free, of which others than glibc have nothing; and what Python looks
+through for garbage."""
 
 import ctypes
-from contextlib import suppress
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 M_ARENA_MAX, ARENAS = -8, 2
 
@@ -17,3 +20,15 @@ def trim() -> None:
     """Gives free memory back to the system."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def lasting() -> Iterator[None]:
+    """What is made meanwhile stays as long as the process, as imported modules do: it is not looked through for
+    garbage, now or later, which takes a fifth of the time that imports need."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -5,6 +5,7 @@ from importlib import import_module
 import click
 
 from service import __version__
+from service.heap import lasting
 
 # What the list of commands says of each, so that to show it imports none.
 COMMANDS = {
@@ -30,7 +31,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(import_module(f"service.cli.{cmd_name}"), cmd_name)
+        with lasting():
+            command = getattr(import_module(f"service.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
 

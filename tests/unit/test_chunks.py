@@ -13,7 +13,7 @@ from service.db.imports.chunks import (
     ChunkSize,
     Gathering,
 )
-from service.db.imports.lines import lines_of
+from service.db.imports.lines import Lines, lines_of
 
 
 def rows(first: int, count: int, refused: tuple[int, ...] = (), text: str = "x", name: str = "name") -> Incoming:
@@ -31,6 +31,10 @@ def gathered(*incoming: Incoming, size: int = 10, first: int = 0) -> list[Chunk]
         chunks += list(gathering.add(each, first))
         first = max(first, *each.numbers, *(rejection.row for rejection in each.rejections), -1) + 1
     return [*chunks, *gathering.rest()]
+
+
+def copied(lines: Lines) -> bytes:
+    return b"".join(iter(lines.read, b""))
 
 
 def spans(chunks: list[Chunk]) -> list[tuple[int, int, int]]:
@@ -69,12 +73,18 @@ def test_large_rows_make_small_chunks_and_a_row_larger_than_a_chunk_makes_its_ow
     assert spans(gathered(rows(0, 2, text="x" * 2 * MOST_BYTES), rows(2, 1))) == [(0, 1, 1), (1, 2, 1), (2, 3, 1)]
 
 
+@pytest.mark.parametrize("count", [0, 1, 64, 65, 200])
+def test_copy_is_given_every_line_once_however_many_there_are(count: int) -> None:
+    written = [str(number) for number in range(count)]
+    assert copied(Lines(written)).decode() == "".join(f"{line}\n" for line in written)
+
+
 def test_rows_that_bring_different_things_share_a_chunk() -> None:
     (chunk,) = gathered(rows(0, 2), rows(2, 1, name="kind"), rows(3, 2))
     kinds = chunk.kinds()
     assert [kind.values for kind in kinds] == [("name",), ("kind",)]
-    assert chunk.copy(0, kinds[0]) == b"0\t0\tx\n1\t0\tx\n3\t0\tx\n4\t0\tx\n"
-    assert chunk.copy(1, kinds[1]) == b"2\t1\tx\n"
+    assert copied(chunk.copy(0, kinds[0])) == b"0\t0\tx\n1\t0\tx\n3\t0\tx\n4\t0\tx\n"
+    assert copied(chunk.copy(1, kinds[1])) == b"2\t1\tx\n"
 
 
 def test_a_half_is_the_rows_up_to_the_one_in_the_middle() -> None:
@@ -143,7 +153,7 @@ def test_lines_for_the_table_itself_have_geometries_in_hex(
     gathering = Gathering(ChunkSize(straight=True), None, straight=True)
     list(gathering.add(incoming, 0))
     (chunk,) = gathering.rest()
-    assert chunk.straight() == expected
+    assert copied(chunk.straight()) == expected
 
 
 @pytest.mark.parametrize("keys", [None, ["\\N", "2"]], ids=["no keys", "keys"])
@@ -157,5 +167,5 @@ def test_what_the_table_itself_refuses_is_staged_as_any_other_rows_are(
         gathering = Gathering(ChunkSize(straight=straight), None, straight=straight)
         list(gathering.add(incoming, 0))
         (chunk,) = gathering.rest()
-        staged.append([half.copy(0, *half.kinds()) for half in (chunk, *chunk.halves())])
+        staged.append([copied(half.copy(0, *half.kinds())) for half in (chunk, *chunk.halves())])
     assert staged[0] == staged[1]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from service.changes import Incoming, Rejection
-from service.db.imports.lines import lines_of, with_prefix
+from service.db.imports.lines import Lines, lines_of, with_prefix
 
 FIRST_ROWS, FEWEST_ROWS, MOST_ROWS = 1000, 50, 20_000
 MOST_BYTES = 4 * 1024 * 1024
@@ -55,21 +55,20 @@ class Chunk:
         """What rows bring; few rows bring something else than those before."""
         return list({id(brought): brought for brought in self.brought}.values())
 
-    def copy(self, kind: int, brought: Brought) -> bytes:
+    def copy(self, kind: int, brought: Brought) -> Lines:
         """The lines of the rows that bring this, each with its place and the number of its kind before it."""
-        lines = (
-            f"{place}\t{kind}\t{self._staged(line, brought)}\n"
+        return Lines(
+            f"{place}\t{kind}\t{self._staged(line, brought)}"
             for place, (line, own) in enumerate(zip(self.lines, self.brought, strict=True))
             if own is brought
         )
-        return "".join(lines).encode()
 
     def _staged(self, line: str, brought: Brought) -> str:
         return with_prefix(line, keyed=brought.keys) if self.bare and brought.geometry else line
 
-    def straight(self) -> bytes:
+    def straight(self) -> Lines:
         """Bare lines, as the layer's own table takes them."""
-        return "\n".join([*self.lines, ""]).encode()
+        return Lines(self.lines)
 
     def halves(self) -> "tuple[Chunk, Chunk]":
         middle = len(self.numbers) // 2

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from itertools import count
 from time import monotonic, perf_counter, sleep
 
@@ -35,7 +34,6 @@ log = logging.getLogger("spatial.import")
 ANALYZE_ROWS, ANALYZE_SHARE = 10_000, 0.1  # statistics that are further off than this mislead the planner
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 TRIES = 3  # of a whole chunk; halves may succeed where something is in the way again and again
-READ_BYTES = 1024 * 1024
 
 # Others look up a few rows each; what is joined here by anything but an index would read the whole layer.
 _BEGIN = """
@@ -204,7 +202,7 @@ class Importing:
         rejections, updated = list(chunk.rejections), 0
         if chunk.numbers and not self._copied_straight(cursor, chunk):
             for kind, brought in enumerate(chunk.kinds()):
-                cursor.copy_expert(self._staging.copy(brought), BytesIO(chunk.copy(kind, brought)), READ_BYTES)
+                cursor.copy_expert(self._staging.copy(brought), chunk.copy(kind, brought))
             sifted = self._sifter.sift(cursor, self._staging, chunk)
             rejections += sifted.rejections
             updated = sifted.updated
@@ -227,7 +225,7 @@ class Importing:
             return False
         cursor.execute("SAVEPOINT spatial_straight")
         try:
-            cursor.copy_expert(self._staging.straight(kinds[0]), BytesIO(chunk.straight()), READ_BYTES)
+            cursor.copy_expert(self._staging.straight(kinds[0]), chunk.straight())
         except psycopg2.Error as error:
             if refused(error, self._layer, self._sifter.target) is None:
                 raise
