@@ -59,7 +59,7 @@ def read_plain(
 ) -> list[int]:
     """Puts the EWKB of what is plainly right into `read`, and says which rows are left."""
     lengths = np.fromiter(map(len, wkbs), np.int64, len(wkbs))
-    buffer = np.frombuffer(b"".join(wkbs) + bytes(_SPARE), np.uint8)
+    buffer = np.frombuffer(b"".join([*wkbs, bytes(_SPARE)]), np.uint8)
     ends = np.cumsum(lengths)
     done = lengths == 0
     for group in _groups(buffer, ends - lengths, ends, srid, limits):

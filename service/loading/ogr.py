@@ -18,7 +18,7 @@ GEOMETRY_TYPES = ("POINT", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRI
 # Their single shapes may be several all the same.
 LOOSE = ("ESRI Shapefile",)
 # One batch, in memory; GDAL's own limit is a quarter of the machine's.
-BATCH_BYTES = 64 * 1024 * 1024
+BATCH_BYTES = 2 * 1024 * 1024  # at a time: more is memory that is new to the process, batch for batch
 GEOJSON = ("GeoJSON", "GeoJSONSeq")
 ZONE = r"(Z|[+-]\d\d(:?\d\d)?)$"
 
