@@ -11,7 +11,7 @@ setup:  ## Install what is missing: PostgreSQL with PostGIS, the virtual environ
 	@scripts/system-packages
 	@scripts/virtual-environment
 
-tools:  ## Install grpcurl, kustomize (Go), buf (npm), Prometheus and PgBouncer (apt) into .local
+tools:  ## Install grpcurl, kustomize, buf, Prometheus, PgBouncer into .local; fetch what examples need
 	@scripts/tools
 
 run: setup  ## Serve the demo on :50051; SPATIAL_DATABASE_URL names another database than the private one
@@ -56,9 +56,9 @@ check-migrations: setup  ## Check that the migrations make what the models say
 	$(BIN)/python -m service.embedded $(SHELL) -c '$(BIN)/alembic upgrade head && $(BIN)/alembic check'
 
 bench: setup  ## Run the short benchmarks; ONLY=unary runs one, SECONDS=1 hurries, SAVE=1 renders the docs
-	BENCH_SECONDS=$(SECONDS) $(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(SAVE),--save)
+	BENCH_SECONDS=$(SECONDS) $(BIN)/python -m benchmarks $(if $(ONLY),--only "$(ONLY)") $(if $(SAVE),--save)
 
-bench-full: setup  ## The same with peers and with tables of up to ten million rows, in half an hour and more
+bench-full: setup  ## The same with peers and with tables of up to ten million rows, in about forty minutes
 	BENCH_SECONDS=$(SECONDS) $(BIN)/python -m benchmarks --full $(if $(SAVE),--save)
 
 image:  ## Build the container image with Docker

@@ -2,19 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 
-import psycopg2
-
 from benchmarks.contenders import Running
+from benchmarks.database import cursor_of
 from benchmarks.dataset import Centre
 from benchmarks.ghz import ghz_load
 from benchmarks.http_peers import HttpPeer
-from benchmarks.load import WARM_UP_SECONDS, Exchange, Load, grpc_load_once, http_load_once, sql_load_once, sql_warm_up
-from benchmarks.questions import Question
+from benchmarks.load import WARM_UP_SECONDS, Exchange, Load, grpc_load_once, sql_load_once, sql_warm_up
+from benchmarks.questions import CIRCLE, Ids, Question
+from benchmarks.wrk import http_load_once
 
 Run = Callable[[int, float], Load]
 
@@ -23,23 +22,29 @@ Run = Callable[[int, float], Load]
 class Asked:
     """A contender that was asked a question about each place, and can be now in earnest: by how many, and for how long.
 
-    Beside it how long an answer took, and how many features and bytes it had; of a database the bytes are not known.
+    Beside it how long an answer took, and which features and how many bytes it had; of a database the bytes are not
+    known.
     """
 
     run: Run
-    seconds: float = 0.0
-    features: float = 0.0
+    seconds: float
+    ids: Sequence[Ids]
     bytes_: float = 0.0
     # The process whose CPU is the server's, if there is one; called before each measurement.
     process: Callable[[], int] = lambda: 0
 
+    @property
+    def features(self) -> float:
+        return fmean(map(len, self.ids))
+
 
 @dataclass(frozen=True)
 class Contender:
-    """Whoever is asked, and by which load generator."""
+    """Whoever is asked, by which load generator, and whether about circles or about boxes."""
 
     name: str
     generator: str
+    area: str
     ask: Callable[[Question, Sequence[Centre]], Asked]
 
     def warm_up(self, callers: int) -> float:
@@ -47,35 +52,36 @@ class Contender:
         return sql_warm_up(callers) if self.generator == "pgbench" else WARM_UP_SECONDS
 
 
-def database(name: str, url: str) -> Contender:
+def database(name: str, url: str, area: str) -> Contender:
     def ask(question: Question, places: Sequence[Centre]) -> Asked:
-        statements = [question.statement(place) for place in places]
+        statements = [question.within(area).statement(place) for place in places]
         began = time.perf_counter()
-        features = fmean(_rows(url, statements))
-        return Asked(partial(sql_load_once, url, statements), (time.perf_counter() - began) / len(places), features)
+        ids = list(ids_of(url, statements))
+        return Asked(partial(sql_load_once, url, statements), (time.perf_counter() - began) / len(places), ids)
 
-    return Contender(name, "pgbench", ask)
+    return Contender(name, "pgbench", area, ask)
 
 
-def _rows(url: str, statements: Sequence[str]) -> Iterator[int]:
-    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+def ids_of(url: str, statements: Sequence[str]) -> Iterator[Ids]:
+    """What each statement finds, whose first column is the id."""
+    with cursor_of(url) as cursor:
         for statement in statements:
             cursor.execute(statement)
-            yield cursor.rowcount
+            yield [row[0] for row in cursor.fetchall()]
 
 
-def service(name: str, server: Running) -> Contender:
+def service(name: str, server: Running, area: str) -> Contender:
     """By h2load, which looks at no more than the length of an answer."""
 
     def ask(question: Question, places: Sequence[Centre]) -> Asked:
-        began = time.perf_counter()
-        exchanges, features = question.exchanges(server.client, places)
+        asked, began = question.within(area), time.perf_counter()
+        exchanges, ids = asked.exchanges(server.client, places)
         seconds = (time.perf_counter() - began) / len(places)
-        run = partial(_by_h2load, server.port, question.method, exchanges)
+        run = partial(_by_h2load, server.port, asked.method, exchanges)
         bytes_ = fmean(each.answer_bytes for each in exchanges)
-        return Asked(run, seconds, features, bytes_, lambda: server.process)
+        return Asked(run, seconds, ids, bytes_, lambda: server.process)
 
-    return Contender(name, "h2load", ask)
+    return Contender(name, "h2load", area, ask)
 
 
 def _by_h2load(port: int, method: str, exchanges: Sequence[Exchange], callers: int, seconds: float) -> Load:
@@ -86,22 +92,33 @@ def service_by_ghz(name: str, server: Running) -> Contender:
     """By ghz, which decodes every answer."""
 
     def ask(question: Question, places: Sequence[Centre]) -> Asked:
-        exchanges, features = question.exchanges(server.client, places)
+        exchanges, ids = question.exchanges(server.client, places)
         run = partial(ghz_load, server.port, question.method, [question.request(place) for place in places])
         bytes_ = fmean(each.answer_bytes for each in exchanges)
-        return Asked(run, 0.0, features, bytes_, lambda: server.process)
+        return Asked(run, 0.0, ids, bytes_, lambda: server.process)
 
-    return Contender(name, "ghz", ask)
+    return Contender(name, "ghz", CIRCLE, ask)
 
 
-def peer(name: str, server: HttpPeer) -> Contender:
+def peer(name: str, server: HttpPeer, area: str) -> Contender:
     def ask(question: Question, places: Sequence[Centre]) -> Asked:
-        began = time.perf_counter()
-        answers = [server.answer(question, place) for place in places]
+        asked, began = question.within(area), time.perf_counter()
+        sizes, ids = zip(*(server.answer(asked, place) for place in places), strict=True)
         seconds = (time.perf_counter() - began) / len(places)
-        bytes_, features = (fmean(each) for each in zip(*answers, strict=True))
-        paths = [server.path(question, place) for place in places]
+        paths = [server.path(asked, place) for place in places]
         run = partial(http_load_once, server.port, paths)
-        return Asked(run, seconds, features, bytes_, lambda: server.renewed(paths))
+        return Asked(run, seconds, ids, fmean(sizes), lambda: server.renewed(paths))
 
-    return Contender(name, "wrk", ask)
+    return Contender(name, "wrk", area, ask)
+
+
+def disagreement(question: Question, found: Ids, everything: Ids) -> str | None:
+    """What is wrong with an answer, where `everything` lies in the area, in order; nothing, if nothing is.
+
+    A circle's page holds the nearest, in order. A box's holds whichever were found first, as long as there are enough.
+    """
+    if question.area == CIRCLE and question.is_page:
+        right = found == everything[: question.limit]
+    else:
+        right = len(found) == min(question.limit, len(everything)) and len({*found} & {*everything}) == len(found)
+    return None if right else f"{len(found)} features, {found[:5]} …, of {len(everything)}, {everything[:5]} …"

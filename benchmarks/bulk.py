@@ -44,7 +44,7 @@ def _figures(url: str) -> Iterator[Figure]:
         )
         yield from throughput.figures(url, reader, one, two)
         yield from promptness.figures(url, reader, one)
-        yield from neighbours.figures(processes, one, places)
+        yield from neighbours.figures(processes, one, two, places)
 
 
 def _print_setting(url: str) -> None:

@@ -1,7 +1,8 @@
-"""Callers that never pause, in a process: `python -m benchmarks.callers PORT CALLERS SECONDS honour|insist`.
+"""Callers in a process: `python -m benchmarks.callers PORT CALLERS SECONDS honour|insist|pause`.
 
-Those who are refused come again when they are told to, give or take, if they honour that; else at once. What became of
-each call is printed as JSON: seconds, and where it was refused the seconds until it may be tried again.
+They never pause, unless they are said to: then the process has time for each answer as it comes. Those who are refused
+come again when they are told to, give or take, if they honour that; else as after any call. What became of each call is
+printed as JSON: seconds, and where it was refused the seconds until it may be tried again.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from benchmarks.grpc_question import METHOD, request
 
 WARM_UP_SECONDS = 0.5
 CALLERS_PER_CHANNEL = 16
+PAUSE_SECONDS = 0.05
 
 
 @dataclass
@@ -33,7 +35,7 @@ class Heard:
     errors: list[str] = field(default_factory=list)
 
 
-async def _call_on_and_on(call: Any, message: bytes, since: float, until: float, heard: Heard, *, honour: bool) -> None:
+async def _call_on_and_on(call: Any, message: bytes, since: float, until: float, heard: Heard, manner: str) -> None:
     while (begun := time.perf_counter()) < until:
         try:
             await call(message, timeout=30)
@@ -42,11 +44,13 @@ async def _call_on_and_on(call: Any, message: bytes, since: float, until: float,
             hint = _hint(error)
             if begun >= since:
                 _note(error, seconds, hint, heard)
-            if honour and hint is not None:
+            if manner == "honour" and hint is not None:
                 await asyncio.sleep(hint * random.uniform(1, 1.25))
         else:
             if begun >= since:
                 heard.answered.append(time.perf_counter() - begun)
+        if manner == "pause":
+            await asyncio.sleep(PAUSE_SECONDS * random.uniform(0.5, 1.5))
 
 
 def _note(error: grpc.aio.AioRpcError, seconds: float, hint: float | None, heard: Heard) -> None:
@@ -67,7 +71,7 @@ def _hint(error: grpc.aio.AioRpcError) -> float | None:
     return None
 
 
-async def _run(port: int, callers: int, seconds: float, *, honour: bool) -> Heard:
+async def _run(port: int, callers: int, seconds: float, manner: str) -> Heard:
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [
         grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
@@ -85,7 +89,7 @@ async def _run(port: int, callers: int, seconds: float, *, honour: bool) -> Hear
                 since,
                 since + seconds,
                 heard,
-                honour=honour,
+                manner,
             )
             for number in range(callers)
         )
@@ -98,4 +102,4 @@ async def _run(port: int, callers: int, seconds: float, *, honour: bool) -> Hear
 if __name__ == "__main__":
     port, callers, seconds, manner = sys.argv[1:]
     uvloop.install()
-    json.dump(asdict(asyncio.run(_run(int(port), int(callers), float(seconds), honour=manner == "honour"))), sys.stdout)
+    json.dump(asdict(asyncio.run(_run(int(port), int(callers), float(seconds), manner))), sys.stdout)

@@ -65,10 +65,26 @@ _ORDER = " ORDER BY distance, id"
 
 
 def statement_about(
-    centre: Centre, radius_meters: float, limit: int = LIMIT, table: str = "facilities", *, ordered: bool = True
+    centre: Centre, radius_meters: float, limit: int | None = LIMIT, table: str = "facilities", *, ordered: bool = True
 ) -> str:
     values = {"longitude": centre.longitude, "latitude": centre.latitude, "radius": radius_meters, "table": table}
-    return f"{_SELECT % values}{_ORDER if ordered else ''} LIMIT {limit}"
+    return f"{_SELECT % values}{_ORDER if ordered else ''}{_limited(limit)}"
+
+
+def statement_in_box(
+    box: tuple[float, float, float, float], limit: int | None, table: str = "facilities", *, ordered: bool = True
+) -> str:
+    """What lies in a box, by id; without distances, since a box is about no point."""
+    sides = ", ".join(map(str, box))
+    return (
+        f"SELECT id, name, kind, active, ST_AsBinary(location, 'NDR') AS location FROM {table}"
+        f" WHERE ST_Intersects(location, ST_MakeEnvelope({sides}, 4326)){' ORDER BY id' if ordered else ''}"
+        f"{_limited(limit)}"
+    )
+
+
+def _limited(limit: int | None) -> str:
+    return "" if limit is None else f" LIMIT {limit}"
 
 
 # With its values left open, for a driver to fill in.

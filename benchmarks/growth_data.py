@@ -5,9 +5,12 @@ each table, so that a later run can still say it.
 """
 
 import json
+import re
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from statistics import median
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
@@ -120,8 +123,21 @@ def bytes_each(url: str, size: Size) -> Bytes:
 
 def plan(url: str, statement: str) -> str:
     with cursor_of(url) as cursor:
-        cursor.execute(f"EXPLAIN {statement}")
-        return "\n".join(line for (line,) in cursor.fetchall())
+        return _plan(cursor, statement)
+
+
+def _plan(cursor: Cursor, statement: str, options: str = "") -> str:
+    cursor.execute(f"EXPLAIN {options} {statement}")
+    return "\n".join(line for (line,) in cursor.fetchall())
+
+
+def pages_looked_at(url: str, statements: Sequence[str]) -> float:
+    """Of tables and indexes, by a statement; the median of them. It is the same whatever else the machine does."""
+    with cursor_of(url) as cursor:
+        cursor.execute(statements[0])  # a new connection looks at the catalog's pages, too
+        plans = [_plan(cursor, statement, "(ANALYZE, BUFFERS, TIMING OFF)") for statement in statements]
+    wholes = [next(line for line in each.splitlines() if "Buffers: " in line) for each in plans]
+    return median(sum(map(int, re.findall(r" (?:hit|read)=(\d+)", whole))) for whole in wholes)
 
 
 def make_database(url: str) -> None:

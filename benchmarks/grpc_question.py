@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import grpc
+from google.protobuf.message import Message
 from google.type.latlng_pb2 import LatLng
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -44,8 +45,17 @@ class Client:
         """The answers, asked for one after the other."""
         return [self._service.SearchRadius(each, timeout=10) for each in requests]
 
-    def stream(self, request: query_pb2.StreamRadiusRequest) -> list[feature_pb2.FeatureBatch]:
-        return list(self._service.StreamRadius(request, timeout=60))
+    def page(
+        self, method: str, request: Message
+    ) -> query_pb2.SearchRadiusResponse | query_pb2.SearchIntersectsResponse:
+        """By any method that answers with a page."""
+        page: query_pb2.SearchRadiusResponse | query_pb2.SearchIntersectsResponse
+        page = getattr(self._service, method.rpartition("/")[2])(request, timeout=60)
+        return page
+
+    def stream(self, method: str, request: Message) -> list[feature_pb2.FeatureBatch]:
+        """By any method that answers with batches."""
+        return list(getattr(self._service, method.rpartition("/")[2])(request, timeout=60))
 
     def close(self) -> None:
         self._channel.close()

@@ -1,8 +1,8 @@
-"""What a load came to, and the load generators: pgbench, h2load and wrk, all written in C, so that they steal little.
+"""What a load came to, and two load generators: pgbench and h2load, written in C, so that they steal little.
 
-h2load posts one body per process, so every caller is a process with a connection of its own, asking about its centre.
-That takes 80 microseconds of CPU a call where one process for all would take 40, and leaves the servers the rest.
-ghz, which decodes what it gets, is in ghz.py.
+h2load posts one body per process, so callers who ask about different centres are processes with a connection each. That
+takes 80 microseconds of CPU a call where one process for all takes 40, as it does for callers who send the same.
+wrk is in wrk.py; ghz, which decodes what it gets, in ghz.py.
 """
 
 import re
@@ -88,6 +88,22 @@ def grpc_load(port: int, method: str, exchanges: Sequence[Exchange], seconds: fl
     return patiently(partial(grpc_load_once, port, method, exchanges), seconds)
 
 
+def grpc_load_of_one(port: int, method: str, exchange: Exchange, callers: int, seconds: float) -> Load:
+    """Callers with a connection each, who all send the same: one process is enough for them."""
+    return patiently(partial(_grpc_load_of_one, port, method, exchange, callers), seconds)
+
+
+def _grpc_load_of_one(port: int, method: str, exchange: Exchange, callers: int, seconds: float) -> Load:
+    """Its log does not tell callers apart: they are warm when as many calls as there are callers have been answered."""
+    with tempfile.TemporaryDirectory() as folder:
+        caller = _Caller(Path(folder), 0, exchange)
+        process = caller.start(port, method, seconds + WARM_UP_SECONDS, callers)
+        calls = sorted(caller.calls(process.communicate()[0], callers), key=lambda call: call.end)
+    if len(calls) <= callers:
+        raise TooFewCallsError
+    return summary([calls[callers - 1 :]])
+
+
 def grpc_load_once(port: int, method: str, exchanges: Sequence[Exchange], seconds: float) -> Load:
     """TooFewCallsError where that was not long enough."""
     with tempfile.TemporaryDirectory() as folder:
@@ -106,26 +122,25 @@ class _Caller:
         self.give_or_take = exchange.give_or_take
         self.body.write_bytes(framed(exchange.request))
 
-    def start(self, port: int, method: str, seconds: float) -> subprocess.Popen[str]:
-        command = [find("h2load"), "-c1", "-m1", f"--duration={round(seconds * 1000)}ms"]
+    def start(self, port: int, method: str, seconds: float, connections: int = 1) -> subprocess.Popen[str]:
+        command = [find("h2load"), f"-c{connections}", "-m1", f"--duration={round(seconds * 1000)}ms"]
         command += [f"--data={self.body}", f"--log-file={self.log}"]
         command += ["-Hcontent-type: application/grpc", "-Hte: trailers", f"http://127.0.0.1:{port}{method}"]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    def calls(self, report: str) -> list[Call]:
-        return checked_calls(
-            self.log.read_text() if self.log.exists() else "", report, self.answer_bytes, self.give_or_take
-        )
+    def calls(self, report: str, connections: int = 1) -> list[Call]:
+        log = self.log.read_text() if self.log.exists() else ""
+        return checked_calls(log, report, self.answer_bytes, self.give_or_take, connections)
 
 
-def checked_calls(log: str, report: str, answer_bytes: int, give_or_take: int = 0) -> list[Call]:
+def checked_calls(log: str, report: str, answer_bytes: int, give_or_take: int = 0, connections: int = 1) -> list[Call]:
     """The calls in the log, if each was answered in full; a gRPC error would be HTTP 200 without data."""
     calls, failed = parse_h2load_log(log)
     answered, data = parse_h2load_report(report)
     if not (calls or failed or answered or data):
         raise TooFewCallsError
-    # The call that the end cuts off may have brought some of its data.
-    least, most = answered * (answer_bytes - give_or_take), (answered + 1) * (answer_bytes + give_or_take)
+    # The calls that the end cuts off may have brought some of their data.
+    least, most = answered * (answer_bytes - give_or_take), (answered + connections) * (answer_bytes + give_or_take)
     if failed or not calls or not least <= data < most:
         raise RuntimeError(f"{failed} calls failed; {data} bytes in {answered} answers of {answer_bytes}:\n{report}")
     return calls
@@ -145,7 +160,7 @@ def parse_h2load_log(text: str) -> tuple[list[Call], int]:
 
 def parse_h2load_report(text: str) -> tuple[int, int]:
     """The calls that succeeded and the bytes of data that came back."""
-    return int(_number(r"(\d+) succeeded", text)), int(_number(r"\((\d+)\) data", text))
+    return int(number_in(r"(\d+) succeeded", text)), int(number_in(r"\((\d+)\) data", text))
 
 
 def summary(callers: Sequence[Sequence[Call]]) -> Load:
@@ -192,7 +207,7 @@ def sql_load_once(url: str, statements: Sequence[str], callers: int, seconds: fl
 def pgbench_calls(report: str, logs: str, callers: int) -> list[list[Call]]:
     """The transactions of each client. A line is its number, one of the transaction, how many microseconds that took,
     which script it was, and when it ended, in seconds and microseconds."""
-    if failed := int(_number(r"number of failed transactions: (\d+)", report)):
+    if failed := int(number_in(r"number of failed transactions: (\d+)", report)):
         raise RuntimeError(f"{failed} statements failed:\n{report}")
     calls: dict[int, list[Call]] = defaultdict(list)
     for line in logs.splitlines():
@@ -210,48 +225,8 @@ def _timed(calls: Sequence[Call]) -> list[Call]:
     return [Call(call.start, end) for call, end in zip(calls, [*ends, calls[-1].end], strict=True)]
 
 
-# --- HTTP, by wrk --------------------------------------------------------------------------------------------------
-
-
-def http_load(port: int, paths: Sequence[str], seconds: float, callers: int = 0) -> Load:
-    """A connection per path, or as many as are said, on one thread, asking for the paths in turn."""
-    return patiently(partial(http_load_once, port, paths, callers or len(paths)), seconds)
-
-
-def http_load_once(port: int, paths: Sequence[str], callers: int, seconds: float) -> Load:
-    """TooFewCallsError where that was not long enough."""
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        listed = ", ".join(f'"{path}"' for path in paths)
-        script.write(f"local paths, turn = {{{listed}}}, 0\n")
-        script.write("request = function() turn = turn % #paths + 1; return wrk.format('GET', paths[turn]) end\n")
-        script.flush()
-        # The longest answers take longer than the two seconds that wrk would wait.
-        command = [
-            find("wrk"),
-            "-t1",
-            f"-c{callers}",
-            f"-d{ceil(seconds + WARM_UP_SECONDS)}s",
-            "--timeout=60s",
-        ]
-        return parse_wrk(output([*command, "--latency", "-s", script.name, f"http://127.0.0.1:{port}"]))
-
-
-def parse_wrk(text: str) -> Load:
-    if "Non-2xx" in text or "Socket errors" in text:
-        raise RuntimeError(f"requests failed:\n{text}")
-    rate = _number(r"^Requests/sec:\s+([\d.]+)", text)
-    found = re.findall(r"^ +(\d+)% +([\d.]+)(us|ms|s|m) *$", text, re.MULTILINE)
-    told = {float(percent): float(time) * _MILLISECONDS[unit] for percent, time, unit in found}
-    answered = int(_number(r"(\d+) requests in", text))
-    if not answered:
-        raise TooFewCallsError
-    return Load(rate, answered=answered, told=told)
-
-
-_MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
-
-
-def _number(pattern: str, text: str) -> float:
+def number_in(pattern: str, text: str) -> float:
+    """What a generator reports, behind a pattern with one group."""
     found = re.search(pattern, text, re.MULTILINE)
     if found is None:
         raise ValueError(f"no {pattern!r} in:\n{text}")

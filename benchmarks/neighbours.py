@@ -1,4 +1,8 @@
-"""What unary calls feel of streams beside them: the same callers, alone, beside fast readers and beside slow ones."""
+"""What unary calls feel of streams beside them: the same callers, alone, beside fast readers and beside slow ones.
+
+And beside the fast streams of another server on the machine, which takes nothing from them but cores and PostgreSQL:
+what remains between the two is the service's own.
+"""
 
 import time
 from collections import defaultdict
@@ -25,16 +29,20 @@ READERS = max(len(FAST), len(SLOW))
 Measure = Callable[[Load], float]
 
 
-def figures(readers: Sequence[ReaderProcess], server: GrpcServer, places: Sequence[Centre]) -> Iterator[Figure]:
+def figures(
+    readers: Sequence[ReaderProcess], server: GrpcServer, other: GrpcServer, places: Sequence[Centre]
+) -> Iterator[Figure]:
     loads: dict[str, list[Load]] = defaultdict(list)
     callers = places[:CALLERS]
     for _ in range(ROUNDS):
         loads["alone"].append(server.run(callers, SECONDS))
-        loads["fast"].append(_beside(readers, server, callers, FAST, pause=0.0))
-        loads["slow"].append(_beside(readers, server, callers, SLOW, pause=1.0))
+        loads["fast"].append(_beside(readers, server, server, callers, FAST, pause=0.0))
+        loads["elsewhere"].append(_beside(readers, other, server, callers, FAST, pause=0.0))
+        loads["slow"].append(_beside(readers, server, server, callers, SLOW, pause=1.0))
         say("unary: " + ", ".join(f"{name} {_summary(rounds[-1:])}" for name, rounds in loads.items()))
     for name, beside, measure, goal in (
         ("unary 99 % beside 2 fast streams", "fast", _tail, "<= 3"),
+        ("unary 99 % beside 2 fast streams of another server", "elsewhere", _tail, "none"),
         ("unary median beside 4 slow streams", "slow", _median, "<= 1.5"),
         ("unary mean beside 4 slow streams", "slow", _mean, "<= 1.5"),
     ):
@@ -45,6 +53,7 @@ def figures(readers: Sequence[ReaderProcess], server: GrpcServer, places: Sequen
 
 def _beside(
     readers: Sequence[ReaderProcess],
+    streaming: GrpcServer,
     server: GrpcServer,
     callers: Sequence[Centre],
     layouts: Sequence[str],
@@ -54,7 +63,7 @@ def _beside(
     seconds = LEAD_SECONDS + WARM_UP_SECONDS + SECONDS + 0.5
     for reader, layout in zip(readers, layouts, strict=False):
         asked = POINTS.asked(layout)
-        reader.give(Job(server.port, asked.method, asked.requests, times=1000, seconds=seconds, pause=pause))
+        reader.give(Job(streaming.port, asked.method, asked.requests, times=1000, seconds=seconds, pause=pause))
     time.sleep(LEAD_SECONDS)
     load = server.run(callers, SECONDS)
     taken = [reader.take() for reader, _ in zip(readers, layouts, strict=False)]

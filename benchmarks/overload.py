@@ -1,8 +1,10 @@
 """Overload: SearchRadius by four times as many callers as saturate the server, each sending its next call at once.
 
 Callers come again when a refusal tells them to, as `spatial_client` does; those who do not are looked at apart. They
-are grpc.aio clients in two processes, which take about as much CPU as the server does. Saturated is what the fewest
-callers do that reach 90 % of the best rate; both loads are measured turn by turn, and figures are medians of rounds.
+are grpc.aio clients in two processes, which take about as much CPU as the server does. An answer waits there for its
+turn among all others, which is no doing of the server's; so how long calls take is what a few callers say who pause
+after each, in a process beside those. Saturated is what the fewest callers do that reach 90 % of the best rate; both
+loads are measured turn by turn, and rates are medians of rounds.
 """
 
 import asyncio
@@ -10,7 +12,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from threading import Event, Thread
@@ -36,15 +38,19 @@ SECONDS = seconds_each(4)
 CHOICE_SECONDS = seconds_each(3)
 PROCESSES = 2
 PROBE_SECONDS = 0.1
+BESIDE = 4  # callers who pause
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What the callers of a load heard, in seconds and in ascending order; `probes` are calls of Health.Check."""
+    """What the callers of a load heard, in seconds and in ascending order; `beside` are those who pause, and `probes`
+    calls of Health.Check."""
 
     answered: Sequence[float]
     refused: Sequence[float]
     untold: int
+    answered_beside: Sequence[float]
+    refused_beside: Sequence[float]
     probes: Sequence[float]
 
     @property
@@ -89,16 +95,19 @@ def _load(port: int, callers: int, seconds: float, manner: str = "honour") -> He
     command = [sys.executable, "-m", "benchmarks.callers", str(port)]
     with _probing(port) as probes:
         processes = [
-            subprocess.Popen([*command, str(share), str(seconds), manner], stdout=subprocess.PIPE) for share in shares
+            subprocess.Popen([*command, str(count), str(seconds), how], stdout=subprocess.PIPE)
+            for count, how in [*((share, manner) for share in shares), (BESIDE, "pause")]
         ]
-        heard = [json.loads(process.communicate()[0]) for process in processes]
-    if errors := [error for each in heard for error in each["errors"]]:
+        *heard, beside = [json.loads(process.communicate()[0]) for process in processes]
+    if errors := [error for each in (*heard, beside) for error in each["errors"]]:
         raise RuntimeError(f"{len(errors)} calls failed, the first with {errors[0]}")
     hints = [hint for each in heard for hint in each["hints"]]
     return Heard(
         sorted(second for each in heard for second in each["answered"]),
         sorted(second for each in heard for second in each["refused"]),
         hints.count(None),
+        sorted(beside["answered"]),
+        sorted(beside["refused"]),
         sorted(probes.seconds),
     )
 
@@ -164,7 +173,10 @@ async def _use_clients(port: int, callers: int) -> tuple[int, int]:
 
 def _figures(best: float, calm: Sequence[Heard], flooded: Sequence[Heard], insisted: Sequence[Heard]) -> list[Figure]:
     rate = [each.rate for each in calm]
-    refused = [each for each in flooded if each.refused]
+    refused = _all(each.refused_beside for each in flooded)
+    crowd = _all(each.refused for each in flooded)
+    before, after = (_all(each.answered_beside for each in loads) for loads in (calm, flooded))
+    crowded = [_ms(_all(each.answered for each in loads), 99) for loads in (calm, flooded)]
     return [
         Figure(
             "overload goodput / saturated",
@@ -175,17 +187,18 @@ def _figures(best: float, calm: Sequence[Heard], flooded: Sequence[Heard], insis
         ),
         Figure(
             "overload 99 % / 99 % at saturation",
-            median(_ms(f.answered, 99) / _ms(c.answered, 99) for c, f in zip(calm, flooded, strict=True)),
+            _ms(after, 99) / _ms(before, 99),
             "< 3",
-            f"{median(_ms(f.answered, 99) for f in flooded):.1f} ms against "
-            f"{median(_ms(c.answered, 99) for c in calm):.1f}",
+            f"{_ms(after, 99):.1f} ms against {_ms(before, 99):.1f}, of {len(after):,} and {len(before):,}; "
+            f"as callers have it who never pause, {crowded[1]:.1f} against {crowded[0]:.1f}",
         ),
         Figure(
             "overload 99 % of refusals / 50 ms",
-            median(_ms(f.refused, 99) for f in refused) / 50 if refused else 0.0,
+            _ms(refused, 99) / 50,
             "< 1",
-            f"median {median(_ms(f.refused, 50) for f in refused) if refused else 0.0:.1f} ms; "
-            f"{sum(f.untold for f in flooded)} of {sum(len(f.refused) for f in flooded):,} without RetryInfo",
+            f"{_ms(refused, 99):.1f} ms, median {_ms(refused, 50):.1f}, of {len(refused):,}; "
+            f"as callers have it who never pause, {_ms(crowd, 99):.1f}; "
+            f"{sum(f.untold for f in flooded)} of {len(crowd):,} without RetryInfo",
         ),
         Figure(
             "overload worst Health.Check / 100 ms",
@@ -205,7 +218,14 @@ def _figures(best: float, calm: Sequence[Heard], flooded: Sequence[Heard], insis
     ]
 
 
+def _all(loads: Iterable[Sequence[float]]) -> Sequence[float]:
+    return sorted(second for each in loads for second in each)
+
+
 def _ms(seconds: Sequence[float], percent: float) -> float:
+    """0 where there is none."""
+    if not seconds:
+        return 0.0
     return seconds[min(len(seconds) - 1, int(len(seconds) * percent / 100))] * 1000
 
 
@@ -217,6 +237,7 @@ def _print_setting(url: str, saturating: int) -> None:
             ("database", f"PostgreSQL {postgresql}, PostGIS {postgis}; {ROWS:,} rows"),
             ("saturated", f"by {saturating} callers; overloaded by {TIMES * saturating}"),
             ("callers", f"grpc.aio in {PROCESSES} processes; they honour RetryInfo unless they are said to insist"),
+            ("latencies", f"of {BESIDE} more callers in a process beside them, who pause after each call"),
             ("measured", f"{ROUNDS} rounds, {SECONDS:g} s each; load, server and database share the machine"),
         ]
     )

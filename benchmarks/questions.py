@@ -1,13 +1,22 @@
-"""The question at several sizes: the features about a centre, as SQL, as gRPC, and how wide a box is as large."""
+"""The question at several sizes: the features about a centre, in a circle or in a box as large, as SQL and as gRPC."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
+from typing import Self
 
 from google.protobuf.message import Message
 from google.type.latlng_pb2 import LatLng
 
-from benchmarks.dataset import BOX_HALF_SIDE_METERS, LIMIT, PROPERTIES, RADIUS_METERS, Centre, statement_about
+from benchmarks.dataset import (
+    BOX_HALF_SIDE_METERS,
+    LIMIT,
+    PROPERTIES,
+    RADIUS_METERS,
+    Centre,
+    statement_about,
+    statement_in_box,
+)
 from benchmarks.grpc_question import Client
 from benchmarks.load import Exchange, framed
 from spatial.v1 import feature_pb2, geometry_pb2, query_pb2
@@ -15,6 +24,10 @@ from spatial.v1 import feature_pb2, geometry_pb2, query_pb2
 USUAL_FEATURES = 22
 MOST_IN_A_PAGE = 1000  # the service's own limit; more come as a stream
 ANY_NUMBER = 12_000
+CIRCLE, BOX = "circle", "box"
+AREAS = (CIRCLE, BOX)
+
+Ids = list[int]
 
 
 @dataclass(frozen=True)
@@ -25,10 +38,15 @@ class Question:
     spread: float
     limit: int
     layer: str = "facilities"
+    area: str = CIRCLE
+
+    def within(self, area: str) -> Self:
+        """The same about the circle or about the box."""
+        return replace(self, area=area)
 
     @property
     def is_page(self) -> bool:
-        """A page comes ordered by distance; what is more than a page comes as it is found."""
+        """A page of a circle comes ordered by distance, one of a box by id; what is more comes as it is found."""
         return self.limit <= MOST_IN_A_PAGE
 
     @property
@@ -39,46 +57,72 @@ class Question:
     def half_side_meters(self) -> float:
         return BOX_HALF_SIDE_METERS * self.spread
 
+    def box(self, centre: Centre) -> tuple[float, float, float, float]:
+        """West, south, east and north, as everyone is told them."""
+        west, south, east, north = (round(side, 7) for side in centre.box_of(self.half_side_meters))
+        return west, south, east, north
+
     def statement(self, centre: Centre) -> str:
-        return statement_about(centre, self.radius_meters, self.limit, self.layer, ordered=self.is_page)
+        return self._statement(centre, self.limit, ordered=self.is_page)
+
+    def unlimited(self, centre: Centre) -> str:
+        """The same with all that lie in the area, in order."""
+        return self._statement(centre, None, ordered=True)
+
+    def _statement(self, centre: Centre, limit: int | None, *, ordered: bool) -> str:
+        if self.area == BOX:
+            return statement_in_box(self.box(centre), limit, self.layer, ordered=ordered)
+        return statement_about(centre, self.radius_meters, limit, self.layer, ordered=ordered)
 
     @property
     def method(self) -> str:
-        return f"/spatial.v1.SpatialService/{'SearchRadius' if self.is_page else 'StreamRadius'}"
+        search = "Intersects" if self.area == BOX else "Radius"
+        return f"/spatial.v1.SpatialService/{'Search' if self.is_page else 'Stream'}{search}"
 
     def request(self, centre: Centre) -> Message:
+        return self._in_box(centre) if self.area == BOX else self._about(centre)
+
+    def _about(self, centre: Centre) -> Message:
         point = LatLng(latitude=centre.latitude, longitude=centre.longitude)
         query = query_pb2.RadiusQuery(
             layer=self.layer, center=geometry_pb2.Probe(point=point), radius_meters=self.radius_meters
         )
-        output = query_pb2.Output(properties=PROPERTIES)
         if self.is_page:
-            return query_pb2.SearchRadiusRequest(query=query, output=output, page_size=self.limit)
-        layout = feature_pb2.BATCH_LAYOUT_COLUMNS
-        return query_pb2.StreamRadiusRequest(query=query, output=output, layout=layout)
+            return query_pb2.SearchRadiusRequest(query=query, output=_OUTPUT, page_size=self.limit)
+        return query_pb2.StreamRadiusRequest(query=query, output=_OUTPUT, layout=_LAYOUT)
 
-    def exchanges(self, client: Client, centres: Sequence[Centre]) -> tuple[list[Exchange], float]:
-        """What to send about each centre with the size of its answer; and how many features come on average."""
-        exchanges, features = [], 0
+    def _in_box(self, centre: Centre) -> Message:
+        west, south, east, north = self.box(centre)
+        box = geometry_pb2.BoundingBox(west=west, south=south, east=east, north=north)
+        query = query_pb2.IntersectsQuery(layer=self.layer, probe=geometry_pb2.Probe(bbox=box))
+        if self.is_page:
+            return query_pb2.SearchIntersectsRequest(query=query, output=_OUTPUT, page_size=self.limit)
+        return query_pb2.StreamIntersectsRequest(query=query, output=_OUTPUT, layout=_LAYOUT)
+
+    def exchanges(self, client: Client, centres: Sequence[Centre]) -> tuple[list[Exchange], list[Ids]]:
+        """What to send about each centre with the size of its answer; and the features that it answers with."""
+        exchanges, found = [], []
         for request in map(self.request, centres):
-            size, found = (_page if self.is_page else _stream)(client, request)
+            size, ids = (_page if self.is_page else _stream)(client, self.method, request)
             exchanges.append(Exchange(request.SerializeToString(), size, 0 if self.is_page else size // 50))
-            features += found
-        return exchanges, features / len(centres)
+            found.append(ids)
+        return exchanges, found
 
 
-def _page(client: Client, request: Message) -> tuple[int, int]:
-    assert isinstance(request, query_pb2.SearchRadiusRequest)
-    (answer,) = client.ask([request])
-    return answer.ByteSize(), len(answer.features)
+_OUTPUT = query_pb2.Output(properties=PROPERTIES)
+_LAYOUT = feature_pb2.BATCH_LAYOUT_COLUMNS
 
 
-def _stream(client: Client, request: Message) -> tuple[int, int]:
-    assert isinstance(request, query_pb2.StreamRadiusRequest)
-    batches = client.stream(request)
+def _page(client: Client, method: str, request: Message) -> tuple[int, Ids]:
+    answer = client.page(method, request)
+    return answer.ByteSize(), [int(feature.id) for feature in answer.features]
+
+
+def _stream(client: Client, method: str, request: Message) -> tuple[int, Ids]:
+    batches = client.stream(method, request)
     # An exchange allows for the frame of one message.
     size = sum(len(framed(b"")) + batch.ByteSize() for batch in batches) - len(framed(b""))
-    return size, sum(batch.columns.count for batch in batches)
+    return size, [each for batch in batches for each in batch.columns.int64_ids]
 
 
 def holding(features: int) -> float:

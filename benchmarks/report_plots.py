@@ -1,18 +1,35 @@
 """Results as plots."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from benchmarks import svg
-from benchmarks.report_tables import Rows, cheapest, growth, names, pages, usual
+from benchmarks.questions import BOX, CIRCLE
+from benchmarks.report_tables import Rows, cheapest, growth, names, pages, usual, within
 
 # --- plots ----------------------------------------------------------------------------------------------------------
 
 
-def _series(rows: Rows, across: str, value: str) -> dict[str, list[tuple[float, float]]]:
-    """A line a contender. The service's own first, as they are listed."""
-    found = sorted((name for (name,) in names(rows, "contender")), key=lambda name: not name.startswith("service"))
-    return {name: [(_count(row[across]), row[value]) for row in rows if row["contender"] == name] for name in found}
+def _series(rows: Rows, across: str, value: str) -> svg.Series:
+    """A line a contender and area. The service's own first, as they are listed."""
+    found = sorted(names(rows, "contender", "area"), key=lambda each: not each[0].startswith("service"))
+    return {
+        _named(name, area): [
+            (_count(row[across]), row[value]) for row in rows if (row["contender"], row["area"]) == (name, area)
+        ]
+        for name, area in found
+    }
+
+
+def _named(name: str, area: str) -> str:
+    return name if area == CIRCLE else f"{name}, {area}"
+
+
+def _contest(title: str, rows: Rows, across: str, label: str, value: str) -> str:
+    """Boxes are dashed, in the colour of whoever answers about them."""
+    contenders = {_named(row["contender"], row["area"]): row["contender"] for row in within(BOX, rows)}
+    return svg.lines(title, label, _series(rows, across, value), dashed=contenders)
 
 
 def _count(value: Any) -> float:
@@ -20,26 +37,27 @@ def _count(value: Any) -> float:
 
 
 def _plot_callers() -> str:
-    return svg.lines("Calls a second, 22 features", "callers", _series(cheapest(usual()), "callers", "rate"))
+    return _contest("Calls a second, 22 features", cheapest(usual()), "callers", "callers", "rate")
 
 
 def _plot_tails() -> str:
-    return svg.lines("99 % of calls within, ms; 22 features", "callers", _series(cheapest(usual()), "callers", "p99"))
+    return _contest("99 % of calls within, ms; 22 features", cheapest(usual()), "callers", "callers", "p99")
 
 
 def _plot_pages() -> str:
     title = "Calls a second, 16 callers (4 where answers have 10,000 features)"
-    return svg.lines(title, "features an answer", _series(pages(), "features", "rate"))
+    return _contest(title, pages(), "features", "features an answer", "rate")
 
 
-def _plot_cost() -> str:
+def _plot_cost(area: str) -> str:
     """Without those that cost so much that the others could not be told apart: the title has them."""
-    rows = [row for row in cheapest(usual()) if row["callers"] == 16]
+    rows = [row for row in within(area, cheapest(usual())) if row["callers"] == 16]
     stacks = {row["contender"]: (row["server_cpu"], row["database_cpu"]) for row in rows}
-    most = 8 * max(sum(each) for name, each in stacks.items() if name.startswith("service"))
+    most = 8 * max((sum(each) for name, each in stacks.items() if name.startswith("service")), default=1.0)
     shown = {name: each for name, each in stacks.items() if sum(each) <= most}
     left_out = "".join(f"; {name}: {sum(each):.0f}" for name, each in stacks.items() if name not in shown)
-    return svg.bars(f"CPU seconds for a thousand answers, 16 callers{left_out}", ("server", "database"), shown)
+    title = f"CPU seconds for a thousand answers about a {area}, 16 callers{left_out}"
+    return svg.bars(title, ("server", "database"), shown)
 
 
 def _growth_lines(part: str, across: str, values: Mapping[str, str]) -> dict[str, list[tuple[float, float]]]:
@@ -68,8 +86,9 @@ def _plot_growth_callers() -> str:
 PLOTS: Mapping[str, Callable[[], str]] = {
     "peers-callers": _plot_callers,
     "peers-tails": _plot_tails,
-    "peers-pages": _plot_pages,
-    "peers-cost": _plot_cost,
+    "pages-rates": _plot_pages,
+    "peers-cost": partial(_plot_cost, CIRCLE),
+    "peers-cost-box": partial(_plot_cost, BOX),
     "growth-rows": _plot_rows,
     "growth-circles": _plot_circles,
     "growth-callers": _plot_growth_callers,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from benchmarks.questions import AREAS, CIRCLE
 from benchmarks.results import Kept, Result
 
 Rows = Sequence[Mapping[str, Any]]
@@ -18,13 +19,13 @@ def figures(result: Result) -> str:
 
 
 def ahead() -> str:
-    """The peers that are ahead of the service somewhere, and where."""
-    lost = [each for each in Result.read("peers").figures if _is_lost(each)]
+    """The peers that are ahead of the service somewhere, where both answer the same, and where."""
+    contests = [suite for suite in ("peers", "pages") if Result.is_there(suite)]
+    lost = [(suite, each) for suite in contests for each in Result.read(suite).figures if _is_lost(each)]
     if not lost:
-        return "No peer is ahead of the service in any of these figures."
-    return "\n".join(
-        ["Where a peer is ahead:", "", *(f"- {_plain(each.name, 'peers')}: {_ratio(each)}" for each in lost)]
-    )
+        return "No peer is ahead of the service where both answer the same."
+    told = [f"- {_plain(each.name, suite)}: {_ratio(each)}" for suite, each in lost]
+    return "\n".join(["Where a peer is ahead:", "", *told])
 
 
 def _is_lost(figure: Kept) -> bool:
@@ -56,17 +57,25 @@ def _line(row: Sequence[str]) -> str:
 # --- peers ----------------------------------------------------------------------------------------------------------
 
 
-def _peers() -> Rows:
-    rows: Rows = Result.read("peers").measured["rows"]
+def _rows(suite: str) -> Rows:
+    rows: Rows = Result.read(suite).measured["rows"]
     return rows
 
 
 def usual() -> Rows:
-    return [row for row in _peers() if row["features"] == "22"]
+    return _rows("peers")
+
+
+def pages() -> Rows:
+    return _rows("pages")
 
 
 def cheapest(rows: Rows) -> Rows:
     return [row for row in rows if row["generator"] != "ghz"]
+
+
+def within(area: str, rows: Rows) -> Rows:
+    return [row for row in rows if row["area"] == area]
 
 
 def _by(rows: Rows, *columns: str) -> dict[Any, Mapping[str, Any]]:
@@ -74,64 +83,63 @@ def _by(rows: Rows, *columns: str) -> dict[Any, Mapping[str, Any]]:
 
 
 def names(rows: Rows, *columns: str) -> list[Any]:
-    return list(dict.fromkeys(tuple(row[column] for column in columns) for row in rows))
+    """Circles before boxes."""
+    found = dict.fromkeys(tuple(row[column] for column in columns) for area in AREAS for row in within(area, rows))
+    return list(found)
 
 
 def peers_callers() -> str:
     """Calls a second and the 99th percentile, by callers."""
-    rows = _by(usual(), "contender", "generator", "callers")
-    callers = sorted({key[2] for key in rows})
+    rows = _by(usual(), "contender", "area", "generator", "callers")
+    callers = sorted({key[3] for key in rows})
     rated = [f"{count}: calls/s" for count in callers]
-    head = ("22 features", "load", *rated, *(f"{count}: 50, 99 %" for count in callers))
+    head = ("22 features", "in a", "load", *rated, *(f"{count}: 50, 99 %" for count in callers))
     lines = []
-    for name, generator in names(usual(), "contender", "generator"):
-        each = [rows[name, generator, count] for count in callers]
+    for name, area, generator in names(usual(), "contender", "area", "generator"):
+        each = [rows[name, area, generator, count] for count in callers]
         rates = [_short(row["rate"]) for row in each]
         tails = [f"{_short(row['median'])}, {_short(row['p99'])} ms" for row in each]
-        lines.append((name, generator, *rates, *tails))
+        lines.append((name, area, generator, *rates, *tails))
     return table(head, lines)
 
 
 def peers_cost() -> str:
     """CPU and bytes an answer, with sixteen callers."""
-    head = ("16 callers, 22 features", "load", "server", "database", "load itself", "bytes an answer")
-    rows = [row for row in usual() if row["callers"] == 16]
-    return table(
-        head,
-        [
-            (
-                row["contender"],
-                row["generator"],
-                _short(row["server_cpu"]),
-                _short(row["database_cpu"]),
-                _short(row["generator_cpu"]),
-                f"{row['bytes_an_answer']:,.0f}" if row["bytes_an_answer"] else "",
-            )
-            for row in rows
-        ],
-    )
+    head = ("16 callers, 22 features", "in a", "load", "server", "database", "load itself", "bytes an answer")
+    lines = [
+        (
+            row["contender"],
+            row["area"],
+            row["generator"],
+            _short(row["server_cpu"]),
+            _short(row["database_cpu"]),
+            _short(row["generator_cpu"]),
+            f"{row['bytes_an_answer']:,.0f}" if row["bytes_an_answer"] else "",
+        )
+        for area in AREAS
+        for row in within(area, usual())
+        if row["callers"] == 16
+    ]
+    return table(head, lines)
 
 
-def pages() -> Rows:
-    return [row for row in cheapest(_peers()) if row["features"] != "22"]
-
-
-def peers_pages() -> str:
+def pages_sizes() -> str:
     """Calls a second, and CPU of server and database together, by features a page."""
-    rows = _by(pages(), "contender", "features")
-    sizes = [features for (features,) in names(pages(), "features")]
-    head = ("features an answer", *(f"{page}: calls/s" for page in sizes), *(f"{page}: CPU" for page in sizes))
+    rows = _by(pages(), "contender", "area", "features")
+    sizes = list(dict.fromkeys(row["features"] for row in pages()))
+    head = ("features an answer", "in a", *(f"{page}: calls/s" for page in sizes), *(f"{page}: CPU" for page in sizes))
     lines = []
-    for (name,) in names(pages(), "contender"):
-        each = [rows[name, page] for page in sizes]
+    for name, area in names(pages(), "contender", "area"):
+        each = [rows[name, area, page] for page in sizes]
         cpu = [_short(row["server_cpu"] + row["database_cpu"]) for row in each]
-        lines.append((name, *(_short(row["rate"]) for row in each), *cpu))
+        lines.append((name, area, *(_short(row["rate"]) for row in each), *cpu))
     return table(head, lines)
 
 
 def scaling_cost() -> str:
     """What a call costs the service and the database, in milliseconds, by callers."""
-    rows = [row for row in cheapest(usual()) if row["contender"].startswith(("service", "pgbench"))]
+    circles = within(CIRCLE, cheapest(usual()))
+    rows = [row for row in circles if row["contender"].startswith(("service", "pgbench"))]
     by, callers = _by(rows, "contender", "callers"), sorted({row["callers"] for row in rows})
     head = ("CPU a call", *(f"{count} caller{'s' * (count > 1)}" for count in callers))
     lines = []
@@ -191,7 +199,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "peers callers": peers_callers,
     "peers ahead": ahead,
     "peers cost": peers_cost,
-    "peers pages": peers_pages,
+    "pages sizes": pages_sizes,
     "scaling cost": scaling_cost,
     "growth tables": growth_tables,
     "growth rows": growth_rows,

@@ -10,10 +10,11 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 190, 44, 48
 _COLOURS = ("#e4572e", "#e09f3e", "#7f8c8d", "#3b82c4", "#2a9d6f", "#9b6bc9")
 _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #24292f } .title { font-weight: 600; font-size: 14px }
-.grid { stroke: #7f8c8d; stroke-opacity: .3 } .line { fill: none; stroke-width: 2 }
+.grid { stroke: #7f8c8d; stroke-opacity: .3 } .line { fill: none; stroke-width: 2 } .dashed { stroke-dasharray: 6 4 }
 @media (prefers-color-scheme: dark) { text { fill: #d0d7de } }
 """
 Series = Mapping[str, Sequence[tuple[float, float]]]
+SOLID: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,23 @@ def _step(most: float) -> float:
     return next(power * times for times in (1, 2, 5, 10) if most / (power * times) <= 10 and most >= 0)
 
 
-def lines(title: str, across: str, series: Series, *, logarithmic: bool = True, log_across: bool = True) -> str:
-    """A line for each name, through its points; `across` says what lies on the horizontal axis."""
+def lines(title: str, across: str, series: Series, *, dashed: Mapping[str, str] = SOLID) -> str:
+    """A line for each name, through its points; `across` says what lies on the horizontal axis, which is logarithmic as
+    the vertical one is. Some are dashed, in the colour of what they are said to be of."""
     points = [point for each in series.values() for point in each]
     xs = sorted({x for x, _ in points})
-    horizontal = Axis.over(xs, LEFT, WIDTH - RIGHT, logarithmic=log_across)
-    vertical = Axis.over([y for _, y in points], HEIGHT - BOTTOM, TOP, logarithmic=logarithmic)
+    horizontal = Axis.over(xs, LEFT, WIDTH - RIGHT, logarithmic=True)
+    vertical = Axis.over([y for _, y in points], HEIGHT - BOTTOM, TOP, logarithmic=True)
     drawn = [*_grid(vertical), *_across(across, {x: horizontal.place(x) for x in xs})]
-    for number, each in enumerate(series.values()):
+    colours = _colours([dashed.get(name, name) for name in series])
+    keys = [(name, colours[dashed.get(name, name)], name in dashed) for name in series]
+    for each, (_, colour, is_dashed) in zip(series.values(), keys, strict=True):
         placed = [(horizontal.place(x), vertical.place(y)) for x, y in each]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
-        drawn.append(f'<polyline class="line" stroke="{_colour(number)}" points="{path}"/>')
-        drawn += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{_colour(number)}"/>' for x, y in placed]
-    return _image(title, [*drawn, *_legend(list(series))])
+        style = "line dashed" if is_dashed else "line"
+        drawn.append(f'<polyline class="{style}" stroke="{colour}" points="{path}"/>')
+        drawn += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in placed]
+    return _image(title, [*drawn, *_line_legend(keys)])
 
 
 def bars(title: str, parts: Sequence[str], stacks: Mapping[str, Sequence[float]]) -> str:
@@ -108,13 +113,23 @@ def _across(label: str, places: Mapping[float, float]) -> list[str]:
     return [*marks, _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, label, "middle")]
 
 
-def _legend(names: Sequence[str], step: int = 1) -> list[str]:
+def _legend(names: Sequence[str], step: int) -> list[str]:
     drawn = []
     for number, name in enumerate(names):
         y = TOP + 20 * number
         left = WIDTH - RIGHT + 16
         drawn.append(f'<rect x="{left}" y="{y}" width="12" height="12" rx="2" fill="{_colour(number * step)}"/>')
         drawn.append(_text(left + 18, y + 10, name, "start"))
+    return drawn
+
+
+def _line_legend(keys: Sequence[tuple[str, str, bool]]) -> list[str]:
+    drawn = []
+    for number, (name, colour, is_dashed) in enumerate(keys):
+        y, left = TOP + 6 + 20 * number, WIDTH - RIGHT + 10
+        style = "line dashed" if is_dashed else "line"
+        drawn.append(f'<line class="{style}" stroke="{colour}" x1="{left}" x2="{left + 18}" y1="{y}" y2="{y}"/>')
+        drawn.append(_text(left + 24, y + 4, name, "start"))
     return drawn
 
 
@@ -130,6 +145,10 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1 or not value else f"{value:g}"
+
+
+def _colours(names: Sequence[str]) -> dict[str, str]:
+    return {name: _colour(number) for number, name in enumerate(dict.fromkeys(names))}
 
 
 def _colour(number: int) -> str:

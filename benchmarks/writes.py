@@ -1,31 +1,31 @@
-"""Single writes: CreateFeature against pgbench's INSERT of the same row, each a transaction that is on disk when it is
-answered. Everyone writes to the same table, turn by turn, in rounds; a figure is the median of the rounds' ratios.
+"""Single writes: CreateFeature against pgbench's INSERT of the same row, each on disk when it is answered. Everyone
+writes to the same table, turn by turn, in rounds; a figure is the median of the rounds' ratios.
 """
 
 import os
-import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from functools import partial
-from pathlib import Path
 from statistics import median
 
 import grpc
 import psycopg2
 
+from benchmarks.contenders import running_service
 from benchmarks.database import versions
-from benchmarks.figures import Figure, machine, median_ratio, print_lines
-from benchmarks.grpc_question import Client
-from benchmarks.load import Exchange, Load, grpc_load, sql_load
-from benchmarks.programs import LOCAL, find, free_port, say, serving
+from benchmarks.figures import Figure, machine, median_ratio, print_lines, rounds_each, seconds_each
+from benchmarks.load import Exchange, Load, grpc_load_of_one, sql_load
+from benchmarks.programs import LOCAL, find, say
 from service.embedded import throw_away
 from service.migrations import upgrade
 from spatial.v1 import feature_pb2, geometry_pb2, write_pb2, write_pb2_grpc
 
-ROUNDS = 5
-SECONDS = 4
+ROUNDS = rounds_each(5)
+SECONDS = seconds_each(4)
 CALLERS = (16, 1)
+CORES = len(os.sched_getaffinity(0))
+WORKERS = f"{CORES} workers"
 GOALS = {16: "0.4", 1: "none"}
 METHOD = "/spatial.v1.FeatureService/CreateFeature"
 # PostgreSQL's own defaults are durable: fsync, full pages, synchronous commits.
@@ -51,23 +51,22 @@ def run() -> None:
 
 
 def _figures(url: str) -> Iterator[Figure]:
-    port = free_port()
-    command = [str(Path(sys.executable).with_name("spatial")), "serve"]
-    settings = {
-        "SPATIAL_DATABASE_URL": url,
-        "SPATIAL_LISTEN": f"127.0.0.1:{port}",
-        "SPATIAL_METRICS_LISTEN": f"127.0.0.1:{free_port()}",
-        "SPATIAL_LOG_LEVEL": "warning",
-    }
-    with closing(Client(port)) as client, serving("writes", command, client.ready, os.environ | settings):
-        exchange = _exchange(port)
+    with ExitStack() as stack:
+        one = stack.enter_context(running_service(url, "writes")).port
+        several = stack.enter_context(running_service(url, "writes-workers", {"SPATIAL_WORKERS": str(CORES)})).port
+        exchange = _exchange(one)
         for callers in CALLERS:
-            load = partial(grpc_load, port, METHOD, [exchange] * callers, SECONDS)
-            yield _figure(callers, _rates(url, load, callers))
+            ports = {"service": one, **({WORKERS: several} if callers > 1 else {})}
+            loads = {
+                name: partial(grpc_load_of_one, port, METHOD, exchange, callers, SECONDS)
+                for name, port in ports.items()
+            }
+            rates = _rates(url, loads, callers)
+            yield from (_figure(callers, rates, name) for name in ports)
 
 
-def _rates(url: str, load: Callable[[], Load], callers: int) -> Rates:
-    runs = {"pgbench": lambda: sql_load(url, [_INSERT] * callers, SECONDS), "service": load}
+def _rates(url: str, loads: Mapping[str, Callable[[], Load]], callers: int) -> Rates:
+    runs = {"pgbench": lambda: sql_load(url, [_INSERT] * callers, SECONDS), **loads}
     rates: Rates = defaultdict(list)
     turn = list(runs)
     for number in range(1, ROUNDS + 1):
@@ -89,10 +88,11 @@ def _empty(url: str) -> None:
             cursor.execute("CHECKPOINT")
 
 
-def _figure(callers: int, rates: Rates) -> Figure:
-    ours, theirs = rates["service"], rates["pgbench"]
+def _figure(callers: int, rates: Rates, name: str) -> Figure:
+    ours, theirs = rates[name], rates["pgbench"]
     detail = f"{median(ours):,.0f} features a second against {median(theirs):,.0f} rows"
-    title = f"writes CreateFeature {callers} caller{'s' * (callers > 1)} / pgbench INSERT"
+    which = "" if name == "service" else f", {name}"
+    title = f"writes CreateFeature {callers} caller{'s' * (callers > 1)} / pgbench INSERT{which}"
     return Figure(title, median_ratio(ours, theirs), GOALS[callers], detail)
 
 
@@ -116,6 +116,6 @@ def _print_setting(url: str) -> None:
     lines = [
         *machine(),
         ("database", f"PostgreSQL {postgresql}, PostGIS {postgis}; durable: fsync and synchronous_commit are on"),
-        ("measured", f"{ROUNDS} rounds, {SECONDS} s each; load, server and database share the machine"),
+        ("measured", f"{ROUNDS} rounds, {SECONDS:g} s each; load, server and database share the machine"),
     ]
     print_lines(lines)

@@ -11,6 +11,7 @@ from service.catalog import Catalog
 from service.codec.arriving.geometries import ArrivalReader
 from service.codec.geometry import GeometryLimits, ProbeReader
 from service.codec.joins import JoinReader
+from service.codec.matches import match_packing
 from service.codec.packed import packing
 from service.codec.questions import QuestionReader
 from service.codec.requests import RequestReader
@@ -22,6 +23,7 @@ from service.db.errands import Errands
 from service.db.guards import PlanGuards
 from service.db.lanes import Lanes, match_lanes
 from service.db.packed import Packed
+from service.db.packed_copies import PackedCopies
 from service.db.patience import patient
 from service.db.pooler import Hearing
 from service.db.queries import Statements
@@ -140,14 +142,15 @@ def readers(
     on: Database,
     known: Knowledge,
     tight: Callable[[], bool],
+    awaited: Callable[[], bool],
 ) -> Readers:
-    """`tight` says whether memory is short."""
-    primary = _node(stack, settings, metrics, on, known, tight)
+    """`tight` says whether memory is short, `awaited` whether callers wait for an answer just now."""
+    primary = _node(stack, settings, metrics, on, known, tight, awaited)
     errands = Errands(on.bulk, on.canceller, metrics)
     stack.push_async_callback(errands.close)
     if on.watcher is None:
         return Readers(primary.lanes, primary.matching, primary.streams, errands, primary.lanes)
-    replicas = [_node(stack, settings, metrics, each, known, tight, each.state) for each in on.replicas]
+    replicas = [_node(stack, settings, metrics, each, known, tight, awaited, each.state) for each in on.replicas]
     nodes = Nodes(primary, replicas, on.watcher, settings.replica_wait, metrics)
     lanes, matching = RoutedLanes(nodes, attrgetter("lanes")), RoutedLanes(nodes, attrgetter("matching"))
     return Readers(lanes, matching, RoutedStreams(nodes), errands, primary.lanes)
@@ -160,6 +163,7 @@ def _node(
     on: Database | ReplicaPools,
     known: Knowledge,
     tight: Callable[[], bool],
+    awaited: Callable[[], bool],
     replica: Replica | None = None,
 ) -> Node:
     patience = patient(settings, metrics, tight)
@@ -169,10 +173,11 @@ def _node(
         on.read, on.canceller, known.statements, settings, metrics, known.features, known.plans, patience, packed
     )
     stack.push_async_callback(lanes.close)
-    matching = match_lanes(on.bulk, on.canceller, known.statements, settings, metrics, known.plans)
+    written = PackedCopies(match_packing)
+    matching = match_lanes(on.bulk, on.canceller, known.statements, settings, metrics, known.plans, written)
     stack.push_async_callback(matching.close)
     # Streams leave the memory that they had behind in pieces, of which the C library keeps what it has.
-    streams = Streams(on.bulk, on.canceller, settings.max_streams, metrics, rest=trim)
+    streams = Streams(on.bulk, on.canceller, settings.max_streams, metrics, trim, awaited)
     stack.push_async_callback(streams.close)
     return Node(lanes, matching, streams, replica)
 

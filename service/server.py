@@ -25,6 +25,7 @@ from service.interceptors.chain import Registrar
 from service.interceptors.limits import CallLimits
 from service.interceptors.logs import CallLog
 from service.interceptors.metrics import CallMetrics
+from service.interceptors.presence import Presence
 from service.interceptors.request_id import RequestIds
 from service.interceptors.running import RunningCalls
 from service.interceptors.slow import Plan, SlowCalls
@@ -114,7 +115,10 @@ async def running_server(
         stack.push_async_callback(source.close)
         known = parts.knowledge(settings, catalog, source, tell_others)
         memory = _memory(stack, settings)
-        run = parts.readers(stack, settings, metrics, database, known, lambda: memory.pressure > Pressure.NONE)
+        presence = Presence()
+        run = parts.readers(
+            stack, settings, metrics, database, known, lambda: memory.pressure > Pressure.NONE, presence.felt
+        )
         read = parts.reading(settings, catalog, run)
         spatial = contract.spatial_service(settings, known, read, run)
         feature = await contract.feature_service(stack, settings, metrics, database, known, read, run)
@@ -127,9 +131,9 @@ async def running_server(
         server = grpc.aio.server(options=_options(settings, shared=tell_others is not None))
         watching = _watching(stack, settings, names, contract.planner(known, run))
         entering = _entering(entrance, metrics)
-        limits = CallLimits(_limited(services), settings, metrics, memory, Backlog(others).calls)
-        observers = _observers(call_metrics, watching, entering, limits, running)
         straight = StraightCalls.of(server)
+        limits = CallLimits(_limited(services), settings, metrics, memory, Backlog(others, straight).waiting)
+        observers = _observers(call_metrics, watching, entering, limits, presence, running)
         registrar = Registrar(server, observers, settings.stall_timeout, straight)
         for service in services:
             registrar.add(service.descriptor, *service.servicers)
@@ -142,29 +146,11 @@ async def running_server(
             for each in entering:
                 each.expect(method)
 
-        readiness = Readiness(
-            health,
-            names,
-            database.control,
-            settings.health_interval,
-            "migrated" if wanted.models else "postgis",
-            lambda: source.problem or entrance.problem,
-            writing=(feature.descriptor.full_name,),
-            writable=lambda: any(layer.writable for layer in catalog),
-            silence=lambda: database.hearing.seconds,
-            leading=[service.descriptor.full_name for service in (feature, *administration)],
-            standing_in=database.standing_in,
-            renew=database.renewal.renew,
-        )
+        readiness = _readiness(settings, health, names, database, known, entrance)
         metrics.ready.set_function(lambda: readiness.problem is None)
         await readiness.start()
         stack.push_async_callback(readiness.close)
-        port = _listen(server, settings, entrance)
-        await server.start()
-        if straight is not None:
-            straight.begin()
-            stack.push_async_callback(straight.close)
-        stack.push_async_callback(server.stop, None)
+        port = await _listen(stack, server, settings, entrance, straight)
         besides = await _serve_health(stack, settings, health, shared=tell_others is not None)
         stack.push_async_callback(readiness.drain)
         status = _status(catalog, readiness)
@@ -211,12 +197,13 @@ def _observers(
     watching: tuple[Observer, ...],
     entering: tuple[Observer, ...],
     limits: CallLimits,
+    presence: Presence,
     running: RunningCalls,
 ) -> tuple[Observer, ...]:
-    """Ids first, so that all that follows can name the call; what is running last, so that it counts only calls that
-    were let in; logs after metrics on the way out, so that a slow disk is not in the latency. Who is refused at the
-    entrance is counted and logged, too."""
-    return (RequestIds(), *watching, CallLog(), call_metrics, *entering, limits, running)
+    """Ids first, so that all that follows can name the call; who waits and what is running last, so that they count
+    only calls that were let in; logs after metrics on the way out, so that a slow disk is not in the latency. Who is
+    refused at the entrance is counted and logged, too."""
+    return (RequestIds(), *watching, CallLog(), call_metrics, *entering, limits, presence, running)
 
 
 def _limited(services: Sequence[contract.Service]) -> list[str]:
@@ -234,9 +221,47 @@ def _memory(stack: AsyncExitStack, settings: Settings) -> MemoryGuard:
     return guard
 
 
-def _listen(server: grpc.aio.Server, settings: Settings, entrance: Entrance) -> int:
+def _readiness(
+    settings: Settings,
+    health: health_aio.HealthServicer,
+    services: Sequence[str],
+    database: parts.Database,
+    known: parts.Knowledge,
+    entrance: Entrance,
+) -> Readiness:
+    """Of the services only the first can be answered without the primary, and the second not without the ledger."""
+    return Readiness(
+        health,
+        services,
+        database.control,
+        settings.health_interval,
+        "migrated" if read_wanted(settings.layers).models else "postgis",
+        lambda: known.source.problem or entrance.problem,
+        writing=services[1:2],
+        writable=lambda: any(layer.writable for layer in known.catalog),
+        silence=lambda: database.hearing.seconds,
+        leading=services[1:],
+        standing_in=database.standing_in,
+        renew=database.renewal.renew,
+    )
+
+
+async def _listen(
+    stack: AsyncExitStack,
+    server: grpc.aio.Server,
+    settings: Settings,
+    entrance: Entrance,
+    straight: StraightCalls | None,
+) -> int:
+    """Serves from now on, until the way out; the port."""
     with listening_on(settings.listen):
-        return entrance.listen(server)
+        port = entrance.listen(server)
+    await server.start()
+    if straight is not None:
+        straight.begin()
+        stack.push_async_callback(straight.close)
+    stack.push_async_callback(server.stop, None)
+    return port
 
 
 async def _serve_health(

@@ -14,6 +14,7 @@ from service.db.engine import bulk_pool
 from service.db.imports.importer import Importer, ImportOutcome
 from service.observability.metrics import Metrics
 from service.settings import Settings
+from tests.situations import fetch
 
 LAYERS = {layer.name: layer for layer in shipped_layers()}
 
@@ -58,3 +59,37 @@ def run(url: str, plan: ImportPlan, *incoming: Incoming, layer: Layer | None = N
         for rows in incoming:
             made.write(progress, rows)
         return made.finish(progress)
+
+
+def names(url: str) -> list[str]:
+    return [name for (name,) in fetch(url, "SELECT name FROM facilities ORDER BY id")]
+
+
+def keyed(keys: Sequence[str], first: int = 0, **values: Sequence[str | None]) -> Incoming:
+    """Facilities with these keys."""
+    rows = facilities(len(keys), first, **values)
+    return Incoming(rows.numbers, keys, rows.geometries, rows.values)
+
+
+def told(outcome: ImportOutcome) -> list[tuple[int, str, str, str]]:
+    return [(each.row, each.id, each.reason, each.field) for each in outcome.rejections]
+
+
+def counts(outcome: ImportOutcome) -> tuple[int, int, int]:
+    totals = outcome.totals
+    assert totals.inserted + totals.updated + totals.rejected == totals.rows
+    return totals.inserted, totals.updated, totals.rejected
+
+
+def multi(polygon: bytes) -> bytes:
+    return b"\x01\x06\x00\x00\x20\xe6\x10\x00\x00\x01\x00\x00\x00" + b"\x01\x03\x00\x00\x00" + polygon[9:]
+
+
+def zones(*codes: str, name: str = "District") -> Incoming:
+    squares = [multi(square(10 * place, 0)) for place in range(len(codes))]
+    return Incoming(
+        range(len(codes)),
+        None,
+        squares,
+        {"code": codes, "name": [f"{name} {code}" for code in codes], "category": ["test"] * len(codes)},
+    )

@@ -226,7 +226,7 @@ class Bench:
         self.pool = bulk_pool(settings, url, self.metrics)
         self.control = control_engine(settings, url)
         self.canceller = Canceller(self.control, self.metrics)
-        self.streams = Streams(self.pool, self.canceller, settings.max_streams, self.metrics, trim)
+        self.streams = Streams(self.pool, self.canceller, settings.max_streams, self.metrics, trim, lambda: False)
         self._catalog = Catalog(layers)
         self._statements = Statements(self._catalog)
         limits = GeometryLimits(settings.max_request_bytes, settings.max_vertices, settings.max_geometry_depth)

@@ -13,12 +13,12 @@ import numpy.typing as npt
 from service.catalog import Layer, PropertyType
 from service.codec import wire
 from service.codec.frames import FULL_BYTES, Bytes, Frame
-from service.codec.scan import Scanner, gathered, slices
+from service.codec.scan import Scanner, gathered, key_at, slices
 from service.db.arrays import Buffer, Offsets, Values, prefix_sizes
 from service.db.columns import Column
 from service.db.copy import Wire
 from service.db.queries import Statement
-from service.domain import Batch, Key
+from service.domain import Batch
 from spatial.v1 import feature_pb2
 
 Integers = npt.NDArray[np.int64]
@@ -27,6 +27,7 @@ Part = Callable[[Values], list[Bytes]]
 
 _EPOCHS_APART: Final = 946_684_800_000_000  # microseconds from 1970 to 2000
 _LARGEST, _SMALLEST = 2**63 - 1, -(2**63)
+_WIDTH: Final = 8  # bytes of a number; what is shorter counts as if it were one
 _SHORT: Final = 64  # bytes up to which values are gathered faster than they are sliced
 
 _FIELDS = feature_pb2.FeatureColumns.DESCRIPTOR.fields_by_name
@@ -60,22 +61,23 @@ class ColumnsWriter:
 
     def of_columns(self, columns: Sequence[Values]) -> Iterator[Batch]:
         """Of the statement's columns as PostgreSQL assembled them."""
-        sizes = sum(np.maximum(values.lengths, 8) + values.room for values in columns)
+        count = len(columns[0].starts)
+        most = sum(len(values.buffer) for values in columns) + _WIDTH * len(columns) * count
+        if most <= FULL_BYTES:
+            return iter([self._batch(columns, count)])
+        sizes = sum(np.maximum(values.lengths, _WIDTH) + values.room for values in columns)
         return self._batches(columns, np.cumsum(sizes))
 
     def _batches(self, columns: Sequence[Values], ends: Offsets) -> Iterator[Batch]:
         for some in slices(ends, FULL_BYTES):
-            count = some.stop - some.start
-            content: list[Bytes] = [_COUNT, wire.varint(count)]
-            last = self._last_key(columns[self._key].of(slice(some.stop - 1, some.stop)))
-            for write, values in zip(self._parts, columns, strict=True):
-                content += write(values.of(some))
-            yield Batch(self._frame.around_parts(content, last), count)
+            yield self._batch([values.of(some) for values in columns], some.stop - some.start)
 
-    def _last_key(self, key: Values) -> Key:
-        if self._integer_key:
-            return int(_integers(key)[0])
-        return key.buffer[key.starts[0] : key.ends[0]].tobytes().decode()
+    def _batch(self, columns: Sequence[Values], count: int) -> Batch:
+        content: list[Bytes] = [_COUNT, wire.varint(count)]
+        for write, values in zip(self._parts, columns, strict=True):
+            content += write(values)
+        last = key_at(columns[self._key], count - 1, integer=self._integer_key)
+        return Batch(self._frame.around_parts(content, last), count)
 
 
 def part(column: Column) -> Part:
@@ -187,14 +189,14 @@ def _strings(tag: bytes, values: Values) -> list[Bytes]:
     """Each value behind the tag and its length; nothing for null."""
     lengths = np.maximum(values.lengths, 0)
     prefixes = prefix_sizes(lengths)
-    begins, ends = values.starts - prefixes, values.ends
-    sizes = prefixes + lengths
+    begins, sizes = values.starts - prefixes, prefixes + lengths
     total = int(sizes.sum())
     in_place = values.room >= int(prefixes.max())
     if in_place:
         _write_prefixes(tag, values.buffer, begins, lengths, prefixes)
-        if int(ends[-1] - begins[0]) == total and (begins[1:] == ends[:-1]).all():
-            return [values.buffer[begins[0] : ends[-1]].data]
+        first, end = int(begins[0]), int(values.starts[-1] + lengths[-1])
+        if end - first == total:  # nothing lies between them
+            return [values.buffer[first:end].data]
     if total > _SHORT * len(sizes):
         return _sliced(tag, values, begins if in_place else None)
     if in_place and (sizes == sizes[0]).all():
@@ -212,6 +214,11 @@ def _write_prefixes(tag: bytes, buffer: Buffer, begins: Offsets, lengths: Offset
     """The tags and the lengths, seven bits a byte, where so many bytes are free for them."""
     buffer[begins] = tag[0]
     longest = int(sizes.max())
+    if longest == int(sizes[0]) == int(sizes.min()):
+        for place in range(1, longest):
+            bits = lengths >> 7 * (place - 1)
+            buffer[begins + place] = bits if place + 1 == longest else bits & 0x7F | 0x80
+        return
     for place in range(1, longest):
         bits = lengths >> 7 * (place - 1)
         if place + 1 < longest:

@@ -3,6 +3,7 @@
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
+from functools import lru_cache
 from hashlib import blake2b
 
 from google.protobuf.message import Message
@@ -16,6 +17,7 @@ LAST_POSITION = 2**64 - 1
 FIELD = "freshness_token"
 
 
+@lru_cache(maxsize=64)  # changes that are made together have one
 def freshness_token(position: int) -> str:
     """The token of what was written up to `position`, a number of bytes of the log."""
     raw = _PARTS.pack(VERSION, position, _seal(VERSION, position))

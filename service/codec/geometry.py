@@ -44,6 +44,10 @@ class Stored:
     srid: int
 
 
+def point_hexewkb(longitude: float, latitude: float) -> str:
+    return _POINT_PREFIX + _POSITION.pack(longitude, latitude).hex()
+
+
 class ProbeReader:
     """Reads probes and the geometries and boxes beside them.
 
@@ -84,7 +88,7 @@ class ProbeReader:
         if not (-180.0 <= longitude <= 180.0 and -90.0 <= latitude <= 90.0):
             _check_ordinate("latitude", latitude, geographic=True)
             _check_ordinate("longitude", longitude, geographic=True)
-        return ProbeGeometry(_POINT_PREFIX + _POSITION.pack(longitude, latitude).hex(), "POINT", 1)
+        return ProbeGeometry(point_hexewkb(longitude, latitude), "POINT", 1)
 
     def read_box(self, bbox: geometry_pb2.BoundingBox, *, srid: int, geodetic: bool) -> ProbeGeometry:
         west, south, east, north = bbox.west, bbox.south, bbox.east, bbox.north

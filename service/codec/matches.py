@@ -11,9 +11,12 @@ from service.codec import fields, wire
 from service.codec.fields import at
 from service.codec.frames import BATCH_BYTES
 from service.codec.geometry import Stored
+from service.codec.packed import packing
 from service.codec.questions import Inquiry, QuestionReader
 from service.codec.rows import FeatureWriter
 from service.db.batch import Answer
+from service.db.packed import Packing
+from service.db.queries import Statement
 from service.domain import Kind, Search, Shape
 from service.errors import InvalidArgument, Reason, ResourceExhausted, SpatialError
 from spatial.v1 import query_pb2
@@ -25,7 +28,8 @@ SLICE_ROWS = 50  # that are made features of without a pause
 _FIELDS = query_pb2.Match.DESCRIPTOR.fields_by_name
 _MATCHES = wire.tag(query_pb2.MatchResponse.DESCRIPTOR.fields_by_name["matches"].number, wire.LENGTH)
 _KEY = wire.tag(_FIELDS["key"].number, wire.LENGTH)
-_FEATURES = wire.Prefixes(wire.tag(_FIELDS["features"].number, wire.LENGTH))
+_FEATURE = wire.tag(_FIELDS["features"].number, wire.LENGTH)
+_FEATURES = wire.Prefixes(_FEATURE)
 _MORE = wire.tag(_FIELDS["more"].number, wire.VARINT) + b"\1"
 _ERROR = wire.tag(_FIELDS["error"].number, wire.LENGTH)
 _CENTERS = {"radius": "center", "nearest": "center", "intersects": "probe"}
@@ -59,10 +63,9 @@ class Matching:
         has nothing. What is refused is said of the path there."""
         key = message.key.encode()
         try:
-            with at(f"probes[{index}]"):
-                return self._read(key, message, stored)
+            return self._read(key, message, stored)
         except SpatialError as error:
-            return Probed(_cut(key), error)
+            return Probed(_cut(key), error.at(f"probes[{index}]"))
 
     def _read(self, key: bytes, message: query_pb2.MatchProbe, stored: Stored | SpatialError | None) -> Probed:
         if len(key) > KEY_BYTES:
@@ -149,6 +152,11 @@ def _unexpected(field: str, why: str) -> InvalidArgument:
     return InvalidArgument(Reason.UNEXPECTED_FIELD, f"{field} must not be set here: {why}", field=field)
 
 
+def match_packing(statement: Statement) -> Packing | None:
+    """How PostgreSQL writes the features of matches, if it can."""
+    return packing(statement, _FEATURE)
+
+
 class MatchWriter:
     """`status` makes the google.rpc.Status of an error."""
 
@@ -170,6 +178,11 @@ class MatchWriter:
             return self.failed(key, self._too_large())
         more = _MORE if len(answer.rows) > limit else b""
         return _framed(wire.delimited(_KEY, key), *found, more)
+
+    def written(self, key: bytes, answer: Answer, features: bytes, limit: int) -> bytes:
+        """A match whose features PostgreSQL has written."""
+        some = features if len(answer.rows) <= limit else wire.first_elements(features, limit)
+        return self.match(key, answer, [some], limit)
 
     def failed(self, key: bytes, error: SpatialError) -> bytes:
         """A match that is an error, as part of a response."""

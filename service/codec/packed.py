@@ -1,4 +1,4 @@
-"""Features written by PostgreSQL: SQL that makes of a search's columns an element of a message's first field.
+"""Features written by PostgreSQL: SQL that makes of a search's columns an element of a message.
 
 What `codec/features.py` does with rows in Python is said here in SQL, for columns that are easily written. Their bytes
 are the same, and of the same size; only a feature of 16 KiB or more is none of these.
@@ -25,8 +25,9 @@ _ONE_BYTE = 1 << 7
 _Written = Callable[[str, Column, Statement], str]
 
 
-def packing(statement: Statement) -> Packing | None:
-    """For statements that answer with features; None where a column is not easily written."""
+def packing(statement: Statement, element: bytes = ELEMENT) -> Packing | None:
+    """For statements that answer with features, each behind the tag of an `element`; None where a column is not easily
+    written."""
     if not all(_is_plain(column, statement.shape.output.encoding) for column in statement.columns):
         return None
     columns = [(f"c{index}", column) for index, column in enumerate(statement.columns[1:], 1)]
@@ -38,7 +39,7 @@ def packing(statement: Statement) -> Packing | None:
     pieces = [_behind("entries", _PROPERTIES) if name == "entries" else name for name in fields]
     return Packing(
         (values, fields, {"feature": _joined(pieces)}),
-        _behind("feature", (ELEMENT,)),
+        _behind("feature", (element,)),
         f"octet_length(feature) < {MOST_BYTES}",
         _splitter(statement),
     )

@@ -65,7 +65,7 @@ class QuestionReader:
     def __init__(self, catalog: Catalog, probes: ProbeReader, max_radius: float) -> None:
         self._catalog = catalog
         self._probes = probes
-        self._max_radius = max_radius
+        self.max_radius = max_radius
         self._filters = FilterReader(probes)
 
     def layer(self, name: str, field: str = "layer") -> Layer:
@@ -97,8 +97,8 @@ class QuestionReader:
     def radius_inquiry(self, query: query_pb2.RadiusQuery) -> Inquiry:
         layer = self.layer(query.layer)
         model = distance_model(layer, query.distance_model)
-        radius = fields.distance(query.radius_meters, self._max_radius, "radius_meters")
-        heavy = radius > (_far(layer.srid) if model is DistanceModel.PLANAR else HEAVY_METERS)
+        radius = fields.distance(query.radius_meters, self.max_radius, "radius_meters")
+        heavy = radius > far_radius(layer, model)
         filtered = self.filter(layer, query.filter)
         return Inquiry(self._probes, Kind.RADIUS, layer, model, (radius,), heavy, filter=filtered)
 
@@ -107,7 +107,7 @@ class QuestionReader:
         model = distance_model(layer, query.distance_model)
         farthest = None
         if query.HasField("max_distance_meters"):
-            farthest = fields.distance(query.max_distance_meters, self._max_radius, "max_distance_meters")
+            farthest = fields.distance(query.max_distance_meters, self.max_radius, "max_distance_meters")
         area = self._area(query, layer)
         filtered = self.filter(layer, query.filter)
         arguments = (farthest, *area)
@@ -164,6 +164,11 @@ class QuestionReader:
         probe = fields.required(query, field)
         with at(field):
             return inquiry.about(probe, stored)
+
+
+def far_radius(layer: Layer, model: DistanceModel | Predicate | None) -> float:
+    """A larger one is heavy."""
+    return _far(layer.srid) if model is DistanceModel.PLANAR else HEAVY_METERS
 
 
 def _far(srid: int) -> float:

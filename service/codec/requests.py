@@ -36,21 +36,21 @@ class RequestReader:
 
     def __init__(self, questions: QuestionReader, most: int) -> None:
         """`most` is how many features a page may have."""
-        self._questions = questions
+        self.questions = questions
         self._most = most
         self._shapes: dict[tuple[object, ...], Shape] = {}
 
     def layer(self, request: query_pb2.GetLayerRequest) -> Layer:
-        return self._questions.layer(request.name, "name")
+        return self.questions.layer(request.name, "name")
 
     def feature(self, request: query_pb2.GetFeatureRequest, stored: Stored | None = None) -> Search:
-        layer = self._questions.layer(request.layer)
+        layer = self.questions.layer(request.layer)
         with at("id"):
             key = layer.parse_key(request.id)
         return self._lookup(layer, request.output, [key])
 
     def features(self, request: query_pb2.BatchGetFeaturesRequest, stored: Stored | None = None) -> Search:
-        layer = self._questions.layer(request.layer)
+        layer = self.questions.layer(request.layer)
         if not request.ids:
             raise InvalidArgument(Reason.REQUIRED, "at least one id must be named", field="ids")
         if len(request.ids) > MOST_IDS:
@@ -69,26 +69,26 @@ class RequestReader:
     def radius(self, request: query_pb2.SearchRadiusRequest, stored: Stored | None = None) -> Page:
         query = fields.required(request, "query")
         with at("query"):
-            question = self._questions.radius(query, stored)
+            question = self.questions.radius(query, stored)
         return self._page(request, question, distances=1)
 
     def intersects(self, request: query_pb2.SearchIntersectsRequest, stored: Stored | None = None) -> Page:
         query = fields.required(request, "query")
         with at("query"):
-            question = self._questions.intersects(query, stored)
+            question = self.questions.intersects(query, stored)
         return self._page(request, question)
 
     def nearest(self, request: query_pb2.SearchNearestRequest, stored: Stored | None = None) -> Search:
         query = fields.required(request, "query")
         with at("query"):
-            question = self._questions.nearest(query, stored)
+            question = self.questions.nearest(query, stored)
         limit = fields.size(request.limit, DEFAULT_NEAREST, self._most, "limit")
         return self._search(question, request.output, limit)
 
     def count(self, request: query_pb2.CountFeaturesRequest, stored: Stored | None = None) -> Count:
         query = fields.required(request, "query")
         with at("query"):
-            question = self._questions.any(query, stored)
+            question = self.questions.any(query, stored)
         shape = Shape(
             question.kind,
             question.layer,
@@ -102,7 +102,7 @@ class RequestReader:
         return Count(Search(shape, question.arguments, heavy=True), estimated(request))
 
     def _lookup(self, layer: Layer, output: query_pb2.Output, keys: list[Key]) -> Search:
-        return lookup(layer, self._questions.output(layer, output, etags=True), keys)
+        return lookup(layer, self.questions.output(layer, output, etags=True), keys)
 
     def first_page(self, question: Question, output: query_pb2.Output) -> Search:
         """A search for as much as a page has unless its size is said."""
@@ -118,7 +118,7 @@ class RequestReader:
         most = fields.size(request.page_size, DEFAULT_PAGE, self._most, "page_size")
         after: tuple[Argument, ...] = ()
         if request.page_token:
-            keys = [self._questions.layer_of(question)]
+            keys = [self.questions.layer_of(question)]
             after = read_token(tokens.Kind.PAGE, request.page_token, bound_to(request), keys, distances=distances)
         return Page(self._search(question, request.output, most + 1, after), most)
 
@@ -134,7 +134,7 @@ class RequestReader:
         key = (*asked, question.filter, question.within, limit, resumed, output.SerializeToString())
         shape = self._shapes.get(key)
         if shape is None:
-            wanted = self._questions.output(self._questions.layer_of(question), output)
+            wanted = self.questions.output(self.questions.layer_of(question), output)
             shape = Shape(
                 question.kind,
                 question.layer,

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from service.db.arrays import SPARE_BYTES, Buffer, Offsets, Values
 from service.db.copy import HEADER_BYTES, SIGNATURE, TRAILER, Field
+from service.domain import Key
 
 _COUNT = Struct("!h")
 _LENGTH = Struct("!i")
@@ -98,6 +99,11 @@ def gathered(buffer: Buffer, starts: Offsets, kind: str) -> npt.NDArray[np.gener
     found = windows(buffer, kind)
     # A guess that is wrong leads anywhere.
     return found[np.minimum(starts, len(found) - 1)]
+
+
+def key_at(keys: Values, row: int, *, integer: bool) -> Key:
+    key = keys.buffer[keys.starts[row] : keys.starts[row] + keys.lengths[row]].tobytes()
+    return int.from_bytes(key, "big", signed=True) if integer else key.decode()
 
 
 def _is_all(guessed: Scanned, rows: bytes, begin: int) -> bool:

@@ -48,14 +48,27 @@ def elements(message: bytes) -> Iterator[bytes]:
     """The fields of a message that has none but such of variable length, with tags of one byte."""
     start = 0
     while start < len(message):
-        size, at = 0, start + 1
-        for shift in range(0, 35, 7):
-            byte = message[at]
-            at += 1
-            size |= (byte & 0x7F) << shift
-            if byte <= 0x7F:
-                break
-        yield message[start : (start := at + size)]
+        yield message[start : (start := _end(message, start))]
+
+
+def first_elements(message: bytes, count: int) -> bytes:
+    """So many of them from the front."""
+    at = 0
+    for _ in range(count):
+        at = _end(message, at)
+    return message[:at]
+
+
+def _end(message: bytes, start: int) -> int:
+    """Where a field of variable length that begins at `start`, with a tag of one byte, ends."""
+    size, at = 0, start + 1
+    for shift in range(0, 35, 7):
+        byte = message[at]
+        at += 1
+        size |= (byte & 0x7F) << shift
+        if byte <= 0x7F:
+            break
+    return at + size
 
 
 class Prefixes(dict[int, bytes]):

@@ -1,5 +1,7 @@
 """From changes to responses."""
 
+from functools import cache
+
 from google.protobuf.message import Message
 
 from service.codec import wire
@@ -11,4 +13,9 @@ def with_freshness(response: type[Message], answer: bytes, position: int | None)
     if position is None:
         return answer
     number = response.DESCRIPTOR.fields_by_name["freshness_token"].number
-    return answer + wire.delimited(wire.tag(number, wire.LENGTH), freshness_token(position).encode())
+    return answer + wire.delimited(_tag(number), freshness_token(position).encode())
+
+
+@cache
+def _tag(number: int) -> bytes:
+    return wire.tag(number, wire.LENGTH)

@@ -35,7 +35,7 @@ class Values(NamedTuple):
         ends: Offsets = self.starts + np.maximum(self.lengths, 0)
         return ends
 
-    def of(self, rows: slice) -> "Values":
+    def of(self, rows: slice | Offsets) -> "Values":
         return Values(self.buffer, self.starts[rows], self.lengths[rows], self.room)
 
 

@@ -71,10 +71,8 @@ class Assembled:
         return measured
 
     def statement(self, cursor: Cursor, part: Part, *, measured: bool) -> bytes:
-        """Parts take turns, so that none has much more to do than others. Of the very first blocks most are before the
-        beginning: what comes of the rest comes soon."""
-        first = part.number * BLOCKS - (BLOCKS - 1)
-        given = {"table": self._table, "first": first, "step": part.parts * BLOCKS}
+        """Parts take turns, so that none has much more to do than others."""
+        given = {"table": self._table, "first": part.number * BLOCKS, "step": part.parts * BLOCKS}
         return bytes(cursor.mogrify(self._copies[measured], given))
 
     def columns(self, rows: Sequence[bytes]) -> list[Values]:
@@ -98,7 +96,7 @@ class Assembled:
         places = _MEASURED.format(portions=_portions(columns, layer)) if measured else ""
         return _SQL.format(
             aggregates=", ".join(aggregates),
-            last=BLOCKS - 1,
+            count=BLOCKS,
             blocks=_BLOCKS if measured else _PLACES,
             places=places,
             features=_features(columns, layer, apart=apart),
@@ -130,16 +128,22 @@ SELECT CASE WHEN relkind IN ('r', 'm') AND NOT relhassubclass AND has_table_priv
 # They stand beside layers' tables, which may be called anything.
 _PLACES, _BLOCKS = "spatial_places", "spatial_blocks"
 
-# A relation's size is looked up after the snapshot was taken: there is no block that it sees beyond the last.
+# A relation's size is looked up after the snapshot was taken: there is no block that it sees beyond the last. Turns are
+# a SELECT's, and not FROM's, which would count them all before the first. The very first turn's blocks come one by one:
+# PostgreSQL sends what is there when there is more, and the more comes soon.
 _SQL = """
 SELECT assembled.*
-  FROM generate_series(
-         %(first)s::bigint,
-         pg_relation_size(%(table)s::regclass) / current_setting('block_size')::bigint - 1,
-         %(step)s::bigint
-       ) AS block
+  FROM (
+         SELECT generate_series(
+                  %(first)s::bigint,
+                  pg_relation_size(%(table)s::regclass) / current_setting('block_size')::bigint - 1,
+                  %(step)s::bigint
+                ) AS first
+       ) AS turn
+ CROSS JOIN LATERAL (SELECT CASE turn.first WHEN 0 THEN 1 ELSE {count} END AS count) AS taken
+ CROSS JOIN LATERAL generate_series(turn.first, turn.first + {count} - 1, taken.count) AS block
  CROSS JOIN LATERAL (
-   SELECT format('(%%s,0)', greatest(block, 0))::tid AS first, format('(%%s,65535)', block + {last})::tid AS last
+   SELECT format('(%%s,0)', block)::tid AS first, format('(%%s,65535)', block + taken.count - 1)::tid AS last
  ) AS {blocks}
  {places}
  CROSS JOIN LATERAL (

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
@@ -12,6 +12,7 @@ from service.db.cancel import StatementGuard
 from service.db.copy import Copied, CopyBuffer, Decoder, Row
 from service.db.lane import Ran
 from service.db.packed import PackedRows, PackedStatement
+from service.db.packed_copies import PackedCopy
 from service.db.queries import Statement
 from service.domain import Argument, Search, Shape
 
@@ -20,8 +21,7 @@ class Overflow(Exception):
     """A batch brings more bytes than it may; its calls are better run one by one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The rows for one search, as the lanes' reader made them: each begins with its ordinal. `cut` says that there were
     more, which did not fit the budget."""
 
@@ -54,6 +54,7 @@ class Batch:
     calls: list[Call]
     read: Decoder
     packed: PackedStatement | None = None
+    packed_copy: PackedCopy | None = None
     guard: StatementGuard = field(default_factory=StatementGuard)
     waiting: int = 0  # callers that are still there
     running: bool = True
@@ -69,6 +70,8 @@ class Batch:
         """On the lane's thread. What was sent is read on the event loop, while the lane goes on."""
         given = self._parameters()
         if self.packed is not None and (found := self.packed.run(cursor, given)) is not None:
+            return found
+        if self.packed_copy is not None and (found := self.packed_copy.run(cursor, given, buffer)) is not None:
             return found
         copied = buffer.copy(cursor, cursor.mogrify(self.statement.copy, given))
         if copied.cut and len(self.calls) > 1:

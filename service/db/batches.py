@@ -12,6 +12,7 @@ from service.db.copy import Copied, Decoder
 from service.db.errors import is_rejection, translated
 from service.db.lane import Outcome
 from service.db.packed import Packed, PackedRows
+from service.db.packed_copies import MANY, PackedCopies
 from service.db.queries import Statement, Statements
 from service.domain import Shape
 from service.errors import DeadlineExceeded
@@ -24,12 +25,14 @@ class Batches:
         statements: Statements,
         reader: Callable[[Statement], Decoder],
         packed: Packed | None,
+        packed_copies: PackedCopies | None,
         canceller: Canceller,
         metrics: Metrics,
     ) -> None:
         self._statements = statements
         self._reader = reader
         self._packed = packed
+        self._packed_copies = packed_copies
         self._canceller = canceller
         self._metrics = metrics
 
@@ -39,6 +42,8 @@ class Batches:
         batch = Batch(statement, calls, self._reader(statement))
         if packed and self._packed is not None:
             batch.packed = self._packed[statement]
+        if self._packed_copies is not None and len(calls) >= MANY:
+            batch.packed_copy = self._packed_copies[statement]
         return batch
 
     def begin(self, batch: Batch) -> None:

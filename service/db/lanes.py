@@ -34,6 +34,7 @@ from service.db.guards import PlanGuards
 from service.db.heavy import Finished, Following, HeavyLanes
 from service.db.lane import Lane
 from service.db.packed import Packed
+from service.db.packed_copies import PackedCopies
 from service.db.patience import Patience
 from service.db.queries import Statement, Statements
 from service.db.quick import QuickLanes
@@ -58,7 +59,8 @@ class Together(NamedTuple):
 
 class Lanes:
     """Made on the event loop that its callers run on. `reader` says what becomes of the rows of a statement; their
-    values, if it is left out. `packed` has the statements whose answers PostgreSQL writes."""
+    values, if it is left out. `packed` has the statements whose answers PostgreSQL writes, `packed_copies` those for
+    many calls at once."""
 
     def __init__(
         self,
@@ -71,6 +73,7 @@ class Lanes:
         plans: PlanGuards | None = None,
         patience: Patience | None = None,
         packed: Packed | None = None,
+        packed_copies: PackedCopies | None = None,
     ) -> None:
         """Without `patience` calls wait for as long as it takes."""
         self._loop = asyncio.get_running_loop()
@@ -82,7 +85,7 @@ class Lanes:
         self._plans = plans if plans is not None and plans.active else None
         self._depth = 0
         self._closed = False
-        self._batches = Batches(statements, reader, packed, canceller, metrics)
+        self._batches = Batches(statements, reader, packed, packed_copies, canceller, metrics)
         # More than an answer may have, so that the limit on it, which counts what is written, is what cuts it.
         start_heavy = partial(self._start, "heavy-lane", settings.heavy_lanes, 2 * settings.max_response_bytes)
         limit = settings.statement_timeout if pool.kind == BULK_POOL else None
@@ -118,7 +121,7 @@ class Lanes:
             self._leave()
             self._batches.let_go(call)
             if (trail := TRAIL.get()) is not None:
-                note_search(trail, call, self._statements[search.shape])
+                note_search(trail, call, self._statements)
 
     async def answer_together(self, searches: Sequence[Search]) -> Together:
         """The answers to searches of one shape, from one statement on a lane for slow ones. What goes wrong with one
@@ -129,12 +132,16 @@ class Lanes:
         batch = self._batches.made(searches[0].shape, calls)
         try:
             self._heavy.enqueue(batch)
-            answers = await asyncio.gather(*(call.future for call in calls), return_exceptions=True)
+            answers = [await _settled(call.future) for call in calls]  # mostly, with the first all of them are there
             return Together([_answer(answer) for answer in answers], batch.seconds)
+        except asyncio.CancelledError:
+            for call in calls:
+                call.future.cancel()
+            raise
         finally:
             self._leave()
             if (trail := TRAIL.get()) is not None:
-                note_search(trail, calls[0], batch.statement)
+                note_search(trail, calls[0], self._statements)
             for call in calls:
                 self._batches.let_go(call)
 
@@ -173,11 +180,11 @@ class Lanes:
             self._metrics.rejected.labels("overloaded").inc()
             raise ResourceExhausted(Reason.OVERLOADED, "too many calls are waiting already", retry_after=0.5)
         self._depth += 1
-        self._metrics.lane_depth.inc()
+        self._metrics.lane_depth.number += 1
 
     def _leave(self) -> None:
         self._depth -= 1
-        self._metrics.lane_depth.dec()
+        self._metrics.lane_depth.number -= 1
 
 
 def _performing(buffer: CopyBuffer, plans: PlanGuards | None) -> Callable[[Any, Cursor], Any]:
@@ -192,7 +199,14 @@ def _performing(buffer: CopyBuffer, plans: PlanGuards | None) -> Callable[[Any, 
     return perform
 
 
-def _answer(answer: Answer | BaseException) -> Answer | SpatialError:
+async def _settled(future: asyncio.Future[Answer]) -> Answer | Exception:
+    try:
+        return await future
+    except Exception as error:
+        return error
+
+
+def _answer(answer: Answer | Exception) -> Answer | SpatialError:
     """What is neither is a bug, and ends the wait."""
     if isinstance(answer, Answer | SpatialError):
         return answer
@@ -210,7 +224,8 @@ def match_lanes(
     settings: Settings,
     metrics: Metrics,
     plans: PlanGuards | None = None,
+    packed: PackedCopies | None = None,
 ) -> Lanes:
     """Lanes for matches alone: `match_connections` at a time, all of them heavy."""
     given = settings.model_copy(update={"lanes": 1, "heavy_lanes": settings.match_connections})
-    return Lanes(pool, canceller, statements, given, metrics, plans=plans)
+    return Lanes(pool, canceller, statements, given, metrics, plans=plans, packed_copies=packed)

@@ -151,6 +151,14 @@ class Packed:
 
 
 def _sql(statement: Statement, packing: Packing) -> str:
+    # What the planner cannot see makes every plan alike, so that it keeps one.
+    hidden = {name: f"(SELECT ${number})" for number, name in enumerate(statement.arguments, 1)}
+    return packed_sql(statement, packing) % hidden
+
+
+def packed_sql(statement: Statement, packing: Packing) -> str:
+    """Takes what the statement takes; answers with a row for each probe: its ordinal, how many features there are, and
+    their bytes, or none of these where one of them does not fit."""
     layer, shape = statement.layer, statement.shape
     asked = probes(layer, shape)
     search = SEARCHES[shape.kind](layer, shape, asked, columns_of(layer, shape, asked))
@@ -167,6 +175,4 @@ def _sql(statement: Statement, packing: Packing) -> str:
     packed = select(func.count().label("length"), written.label("written")).select_from(found)
     lateral = packed.lateral("packed")
     whole = select(asked.c.ordinal, lateral.c.length, lateral.c.written).select_from(asked).join(lateral, true())
-    # What the planner cannot see makes every plan alike, so that it keeps one.
-    hidden = {name: f"(SELECT ${number})" for number, name in enumerate(statement.arguments, 1)}
-    return compiled(whole) % hidden
+    return compiled(whole)

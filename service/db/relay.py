@@ -10,6 +10,9 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
+HANDOVER_SECONDS = 0.01
+
+
 class ReaderLeft(Exception):
     """Nobody reads any more: raised in a thread that puts."""
 
@@ -26,17 +29,23 @@ class Relay(Generic[T]):
         self._changed = Condition()
         self._writers = writers
         self._closed = False
+        self._begun = self._handed_over = False
         self._error: Exception | None = None
 
     def put(self, item: T, size: int) -> None:
-        """On a writer's thread: waits for room, of which there is always some for the first item."""
+        """On a writer's thread: waits for room, of which there is always some for the first item. Of all the first is
+        handed over before the thread goes on, which would take the interpreter from whoever brings it to the reader."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or not self._bytes or self._bytes + size <= self._most_bytes)
             if self._closed:
                 raise ReaderLeft
             self._items.append((item, size))
             self._bytes += size
+            first, self._begun = not self._begun, True
         self._tell()
+        if first:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._handed_over, HANDOVER_SECONDS)
 
     def end(self, error: Exception | None = None) -> None:
         """A writer has put its last; of several errors the first counts."""
@@ -57,6 +66,8 @@ class Relay(Generic[T]):
             self._arrived.clear()
             while self._items and not self._error:
                 yield self._take()
+                if not self._handed_over:
+                    self._hand_over()
             over = not self._writers  # looked at before the error, which the last writer may bring just now
             if self._error:
                 raise self._error
@@ -70,6 +81,12 @@ class Relay(Generic[T]):
             self._bytes -= size
             self._changed.notify_all()
         return item
+
+    def _hand_over(self) -> None:
+        """The reader is done with the first."""
+        with self._changed:
+            self._handed_over = True
+            self._changed.notify_all()
 
     def _tell(self) -> None:
         with suppress(RuntimeError):  # the event loop has gone

@@ -5,6 +5,7 @@ the session that the stream holds is affected, and it is one of the bulk pool's.
 """
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatev
 
 from service.db.cancel import Abandoned, StatementGuard
 from service.db.canceller import Canceller
+from service.db.deference import Deference
 from service.db.engine import Pool
 from service.db.errors import is_rejection
 from service.db.lane import Lane, Outcome
@@ -27,10 +29,14 @@ from service.observability.trail import TRAIL, Trail
 
 CHUNK_BYTES = 256 * 1024  # of rows as PostgreSQL sends them, before they are laid out
 GRANULE_BYTES = 8 * 1024  # PostgreSQL sends no less at a time: so often is the clock looked at
+FIRST_BYTES = GRANULE_BYTES // 2  # of what it sends at first, these are rows for certain
 AHEAD_BYTES = 1024 * 1024  # that may wait for the reader
 FLUSH_SECONDS = 0.1  # rows that trickle in wait no longer for company
 CLOSE_SECONDS = 2.0
 REST_SECONDS = 1.0  # without a stream
+# A thread that lays out rows keeps the interpreter for as long as this from whoever wants it. What a call goes through
+# wants it a dozen times.
+SWITCH_SECONDS, USUAL_SWITCH_SECONDS = 0.0005, sys.getswitchinterval()
 # Who has a batch in hand gives up by closing the connection. Only who waits for rows must be cancelled: PostgreSQL 15
 # was seen to crash where a cancellation and the end of the connection meet a COPY that is sending.
 CANCEL_SECONDS = 0.1
@@ -60,7 +66,7 @@ class CopyReading:
     batches: Callable[[Any], Iterable[Batch]]
     guard: StatementGuard = field(default_factory=StatementGuard)
     gathered: Callable[[Sequence[bytes]], Any] = b"".join
-    first_bytes: int = GRANULE_BYTES  # that are passed on at once
+    first_bytes: int = FIRST_BYTES  # that are passed on at once
 
     def perform(self, cursor: Cursor, put: Put) -> None:
         self.copy(cursor, put)()
@@ -107,8 +113,17 @@ def _gathering(rows: list[bytes], pass_on: Callable[[], None], look: int) -> Gen
 class Streams:
     """Made on the event loop that its callers run on."""
 
-    def __init__(self, pool: Pool, canceller: Canceller, most: int, metrics: Metrics, rest: Callable[[], None]) -> None:
-        """`rest` is called on a thread when no stream has run for a moment."""
+    def __init__(
+        self,
+        pool: Pool,
+        canceller: Canceller,
+        most: int,
+        metrics: Metrics,
+        rest: Callable[[], None],
+        awaited: Callable[[], bool],
+    ) -> None:
+        """`rest` is called on a thread when no stream has run for a moment; `awaited` says whether callers wait, for
+        whom streams make way."""
         self._pool = pool
         self._canceller = canceller
         self._most = most
@@ -116,6 +131,7 @@ class Streams:
         self._loop = asyncio.get_running_loop()
         self._running = 0
         self._rest = rest
+        self._awaited = awaited
         self._resting: asyncio.TimerHandle | None = None
         self._lanes: set[Lane] = set()
 
@@ -133,6 +149,7 @@ class Streams:
             )
         self._running += 1
         in_flight.inc()
+        sys.setswitchinterval(SWITCH_SECONDS)
         if self._resting is not None:
             self._resting.cancel()
         try:
@@ -141,6 +158,7 @@ class Streams:
             self._running -= 1
             in_flight.dec()
             if not self._running:
+                sys.setswitchinterval(USUAL_SWITCH_SECONDS)
                 self._resting = self._loop.call_later(REST_SECONDS, self._loop.run_in_executor, None, self._rest)
 
     async def read(self, method: str, layout: Layout, readings: Readings) -> AsyncGenerator[bytes]:
@@ -194,7 +212,13 @@ class Streams:
             relay.end(None if stays_away else outcome.error)
 
         def perform(reading: Reading, cursor: Cursor) -> None:
-            reading.perform(cursor, giving_up(reading.guard, put))
+            deference = Deference(self._awaited)
+
+            def put_and_give_way(batch: Batch) -> None:
+                put(batch)
+                deference.give_way()
+
+            reading.perform(cursor, giving_up(reading.guard, put_and_give_way))
 
         lane = Lane(name, self._pool, self._metrics, perform, _nothing, finished)
         self._lanes.add(lane)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from service.db.batch import Call
 from service.db.lane import Ran
-from service.db.queries import Statement
+from service.db.queries import Statements
 from service.observability.trail import NONE, Step, Trail, Value
 
 ERRAND: Mapping[str, Value] = MappingProxyType({"query": "errand"})
@@ -18,14 +18,15 @@ def note(trail: Trail, since: float, ran: Ran | None, about: Mapping[str, Value]
     trail.note(partial(_steps, since, ran, perf_counter(), about))
 
 
-def note_search(trail: Trail, call: Call, statement: Statement) -> None:
+def note_search(trail: Trail, call: Call, statements: Statements) -> None:
     trail.asked = call.search
-    trail.note(partial(_search_steps, call.since, call.ran, perf_counter(), statement))
+    trail.note(partial(_search_steps, call, perf_counter(), statements))
 
 
-def _search_steps(since: float, ran: Ran | None, now: float, statement: Statement) -> Iterator[Step]:
-    shape = statement.shape
-    return _steps(since, ran, now, {"query": shape.name, "layer": shape.layer, "statement": statement.sql})
+def _search_steps(call: Call, now: float, statements: Statements) -> Iterator[Step]:
+    shape = call.search.shape
+    about = {"query": shape.name, "layer": shape.layer, "statement": statements[shape].sql}
+    return _steps(call.since, call.ran, now, about)
 
 
 def _steps(since: float, ran: Ran | None, now: float, about: Mapping[str, Value]) -> Iterator[Step]:

@@ -24,6 +24,8 @@ from service.interceptors.errors import abort, code_of, ending
 from service.interceptors.sending import open_stream, send
 from service.interceptors.straight import Start, StraightCalls
 
+Read = Callable[[bytes], Any]
+
 _TYPES = {
     (False, False): "unary",
     (False, True): "server_stream",
@@ -53,8 +55,9 @@ class Registrar:
         self.methods: list[Method] = []
 
     def add(self, service: ServiceDescriptor, *servicers: object) -> None:
-        """Registers a service of ours: each method by its name, from the first servicer that has it."""
-        handlers = {method.name: _handler(method, _found(servicers, method.name)) for method in service.methods}
+        """Registers a service of ours: each method by its name, from the first servicer that has it. One may have
+        `readers` of its own for what is sent to methods; others are given messages."""
+        handlers = {method.name: _handler(method, *_found(servicers, method.name)) for method in service.methods}
         self.register(service.full_name, handlers, self._straight)
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -105,15 +108,17 @@ _METHOD_HANDLERS: Mapping[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler
 }
 
 
-def _found(servicers: Sequence[object], name: str) -> Callable[..., Any]:
-    found: Callable[..., Any] = next(getattr(servicer, name) for servicer in servicers if hasattr(servicer, name))
-    return found
+def _found(servicers: Sequence[object], name: str) -> tuple[Callable[..., Any], Read | None]:
+    servicer = next(each for each in servicers if hasattr(each, name))
+    return getattr(servicer, name), getattr(servicer, "readers", {}).get(name)
 
 
-def _handler(method: MethodDescriptor, behaviour: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:
+def _handler(
+    method: MethodDescriptor, behaviour: Callable[..., Any], read: Read | None
+) -> grpc.RpcMethodHandler[Any, Any]:
     make = _METHOD_HANDLERS[method.client_streaming, method.server_streaming]
     request: type[Message] = GetMessageClass(method.input_type)
-    return make(behaviour, request_deserializer=request.FromString, response_serializer=_serialized)
+    return make(behaviour, request_deserializer=read or request.FromString, response_serializer=_serialized)
 
 
 def _serialized(response: Message | bytes) -> bytes:

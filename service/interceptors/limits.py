@@ -22,7 +22,8 @@ _COME_AGAIN = (Reason.OVERLOADED, Reason.TOO_MANY_CALLS, Reason.MEMORY_PRESSURE)
 
 
 class CallLimits:
-    """Made on the event loop. `present` counts the calls that gRPC has, those that wait for Python's attention too."""
+    """Made on the event loop. `waiting` counts the calls that wait in gRPC for Python's attention, if it is told how
+    many have that, and how many streams came since it was asked last."""
 
     def __init__(
         self,
@@ -30,12 +31,12 @@ class CallLimits:
         settings: Settings,
         metrics: Metrics,
         memory: MemoryGuard,
-        present: Callable[[], int],
+        waiting: Callable[[int, int], int],
     ) -> None:
         self._services = frozenset(services)
         self._loop = asyncio.get_running_loop()
         self._memory = memory
-        self._present = present
+        self._waiting = waiting
         self._adaptive = settings.adaptive_limit
         self._most = settings.max_calls
         self._most_per_peer = settings.max_calls_per_peer
@@ -45,12 +46,15 @@ class CallLimits:
         self._rejected = metrics.rejected
         self._room = 2 * settings.lane_batch  # of calls of one shape, one statement's worth runs and one waits
         self._all = 0  # of whatever service
+        self._streams = 0  # since the last look
         self._running = 0
         self._by_caller: dict[str, int] = defaultdict(int)
         self._looked: float | None = None
         self._show(metrics)
 
     def started(self, call: Call) -> None:
+        if call.method.type != "unary":
+            self._streams += 1
         if call.method.service in self._services:
             self._admit(call)
         self._all += 1
@@ -124,8 +128,9 @@ class CallLimits:
             self._door.look(0, LOOK_SECONDS)
             return
         seconds = perf_counter() - (self._looked or 0.0)
-        waiting = self._present() - self._all if self._door.taken >= BUSY else 0
-        self._door.look(max(0, waiting), seconds)
+        waiting = self._waiting(self._all, self._streams) if self._door.taken >= BUSY else 0
+        self._streams = 0
+        self._door.look(waiting, seconds)
         self._look_again()
 
     def _show(self, metrics: Metrics) -> None:

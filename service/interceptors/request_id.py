@@ -23,7 +23,8 @@ class RequestIds(Observer):
     def started(self, call: Call) -> None:
         call.request_id = self._given(call) or f"{self._prefix}-{next(self._numbers):x}"
         REQUEST_ID.set(call.request_id)
-        TRACE_ID.set(self._trace(call))
+        if TRACEPARENT in call.metadata:
+            TRACE_ID.set(self._trace(call))
         call.context.set_trailing_metadata(((HEADER, call.request_id),))
 
     @staticmethod

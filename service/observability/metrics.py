@@ -7,6 +7,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from service.observability.calls import Calls
+from service.observability.plain import Level, PlainHistogram
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 CALLS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -50,11 +51,15 @@ class Metrics:
             self.cancelled.labels(cause)
         for reason in REJECTIONS:
             self.rejected.labels(reason)
-        self.batch_size = Histogram(
-            "spatial_lane_batch_size", "Calls that shared a statement.", buckets=CALLS, registry=registry
+        self.batch_size = PlainHistogram("spatial_lane_batch_size", "Calls that shared a statement.", CALLS)
+        self.lane_wait = PlainHistogram(
+            "spatial_lane_wait_seconds", "How long a call waited for its statement.", SECONDS
         )
-        self.lane_wait = seconds("spatial_lane_wait_seconds", "How long a call waited for its statement.")
-        self.lane_depth = Gauge("spatial_lane_depth", "Calls waiting for a statement.", registry=registry)
+        registry.register(self.batch_size)
+        registry.register(self.lane_wait)
+        self.lane_depth = Level()
+        depth = Gauge("spatial_lane_depth", "Calls waiting for a statement.", registry=registry)
+        depth.set_function(lambda: self.lane_depth.number)
 
         self.write_retries = counter("spatial_write_retries", "Changes tried again after a collision.", "change")
         for change in ("create", "update", "delete"):

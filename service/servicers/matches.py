@@ -118,6 +118,8 @@ class _Stream:
             if isinstance(answer, InternalError):
                 log.error("a probe could not be answered", exc_info=answer.__cause__ or answer)
             return self._writer.failed(probed.key, answer)
+        if (written := answer.written) is not None:
+            return self._writer.written(probed.key, answer, written, self._matching.limit)
         found = []
         for some in self._writer.found(answer, self._matching.limit):
             found.append(some)
@@ -181,8 +183,9 @@ class _Stream:
         if not searches:
             return [each.asked for each in probed if isinstance(each.asked, SpatialError)]
         together = await self._lanes.answer_together(searches)
-        found = [answer for answer in together.answers if isinstance(answer, Answer)]
-        self._expected.answered(len(searches), sum(len(answer.rows) for answer in found), together.seconds)
+        # What PostgreSQL has written needs not be decoded.
+        sent = [each for each in together.answers if isinstance(each, Answer) and each.written is None]
+        self._expected.answered(len(searches), sum(len(answer.rows) for answer in sent), together.seconds)
         answers = iter(together.answers)
         return [each.asked if isinstance(each.asked, SpatialError) else next(answers) for each in probed]
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from service.catalog import Catalog
+from service.codec.familiar import Asked, FamiliarSearches
 from service.codec.requests import RequestReader, bound_to
 from service.codec.responses import ResponseWriter, layer_message
 from service.db.describe import describe
@@ -15,7 +16,8 @@ from spatial.v1 import query_pb2
 
 
 class SpatialServicer:
-    """Each RPC parses, asks and renders. Those that answer with features return the response's bytes."""
+    """Each RPC parses, asks and renders. Those that answer with features return the response's bytes. `readers` make of
+    what is sent to an RPC what it takes, where that is not the message."""
 
     SERVICE = query_pb2.DESCRIPTOR.services_by_name["SpatialService"]
 
@@ -35,6 +37,8 @@ class SpatialServicer:
         self._requests = requests
         self._responses = responses
         self._refresh = refresh
+        self._familiar = FamiliarSearches(requests)
+        self.readers = {"SearchRadius": self._familiar.read}
 
     async def ListLayers(self, request: query_pb2.ListLayersRequest, context: Context) -> query_pb2.ListLayersResponse:
         return query_pb2.ListLayersResponse(layers=await self._described())
@@ -64,10 +68,16 @@ class SpatialServicer:
         answer = await self._lanes.answer(await self._references.read(self._requests.features, request))
         return self._responses.batch(request.ids, answer)
 
-    async def SearchRadius(self, request: query_pb2.SearchRadiusRequest, context: Context) -> bytes:
-        page = await self._references.read(self._requests.radius, request)
+    async def SearchRadius(self, asked: Asked, context: Context) -> bytes:
+        page = asked.page
+        if asked.message is not None:
+            page = await self._references.read(self._requests.radius, asked.message)
+            self._familiar.learn(asked, page)
+        assert page is not None
         answer = await self._lanes.answer(page.search)
-        return self._responses.page(page, answer, lambda: bound_to(request))
+        return self._responses.page(
+            page, answer, lambda: bound_to(query_pb2.SearchRadiusRequest.FromString(asked.sent))
+        )
 
     async def SearchNearest(self, request: query_pb2.SearchNearestRequest, context: Context) -> bytes:
         answer = await self._lanes.answer(await self._references.read(self._requests.nearest, request))

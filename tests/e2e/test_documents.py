@@ -32,7 +32,7 @@ from tests.servers import Served, serving
 # Pages whose sessions need a server of their own, and the test that has it.
 ELSEWHERE = {
     "docs/quickstart.md": "tests/e2e/test_quickstart.py",
-    "docs/loading.md": "tests/e2e/test_load.py",
+    "docs/loading.md": "tests/e2e/load/test_command.py",
 }
 # Commands that are not run here: what they begin with, and the test that runs them, or why none can.
 NOT_HERE = {
@@ -46,6 +46,7 @@ NOT_HERE = {
     "make check-migrations": ".ci/run",
     "make test-crashes": "tests/faults/test_edit_crashes.py",
     "make test-soak": "tests/faults/test_soak.py",
+    "make coverage": "runs what runs this",
     "make bench": "takes minutes, and the whole machine",
     "make fuzz": "tests/fuzz/test_rpcs.py",
     "SEED=1234 .venv/bin/pytest tests/fuzz": "tests/fuzz/test_rpcs.py",

@@ -20,9 +20,10 @@ from spatial.v1 import write_pb2_grpc
 from tests.crashes import Crashes, Stage, stage
 from tests.edits import facility, made
 from tests.servers import refusal
-from tests.situations import fetch
+from tests.situations import eventually, fetch
 
 CALLERS = 4
+ANSWERED = 3  # between two crashes, at least
 _PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 LOG = """
 CREATE TABLE log (act text, name text, kind text);
@@ -113,6 +114,7 @@ def crashed(staged: Stage, crashes: Crashes, *, ids: bool, rounds: int) -> list[
         working = [threads.submit(caller.work) for caller in callers]
         try:
             for _ in range(rounds):
+                _some_are_answered(callers)
                 over.wait(crashes.random.uniform(0.02, 0.25))
                 staged.crash(crashes.random)
         finally:
@@ -120,6 +122,16 @@ def crashed(staged: Stage, crashes: Crashes, *, ids: bool, rounds: int) -> list[
         for each in working:
             each.result()
     return callers
+
+
+def _some_are_answered(callers: list[Caller]) -> None:
+    """A crash that finds nobody at work shows nothing, and a busy machine takes its time."""
+
+    def answered() -> int:
+        return sum(len(caller.acknowledged) for caller in callers)
+
+    before = answered()
+    eventually(lambda: answered() >= before + ANSWERED, within=60)
 
 
 def test_requests_with_ids_that_are_sent_until_they_are_answered_take_effect_once(

@@ -12,11 +12,11 @@ from benchmarks.load import (
     TooFewCallsError,
     checked_calls,
     framed,
-    parse_wrk,
     patiently,
     pgbench_calls,
     summary,
 )
+from benchmarks.wrk import parse_wrk
 
 H2LOAD = """
 finished in 503.21ms, 286.00 req/s, 858.38KB/s

@@ -5,18 +5,26 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import NormalDist
+from types import ModuleType
 
 import pytest
 
-from benchmarks import environments, questions
+from benchmarks import environments, http_peers, pages, peers, questions, report_plots, report_tables, results
+from benchmarks.asking import disagreement
+from benchmarks.contest import ALL, ONE, PEERS, Key, Point, Row, Rows, typical
 from benchmarks.dataset import LIMIT, Centre, centres
+from benchmarks.figures import Figure
 from benchmarks.ghz import parse_ghz
 from benchmarks.growth_data import SIZES, Size
-from benchmarks.peers import CALLERS, POINTS
+from benchmarks.growth_searches import Subject
+from benchmarks.load import Exchange
 from benchmarks.programs import MissingProgramError
-from benchmarks.questions import PAGES, USUAL, Question
+from benchmarks.questions import BOX, CIRCLE, PAGES, USUAL, Ids, Question
+from benchmarks.results import Result
 from benchmarks.usage import cpu_seconds
 from spatial.v1 import query_pb2
 
@@ -28,12 +36,11 @@ PLACE = Centre(10.0, 50.0)
 
 
 def test_what_is_asked_for_is_the_usual_by_callers_and_pages_of_every_size() -> None:
-    assert [point.title for point in POINTS] == [
-        *("1 caller", "16 callers", "64 callers"),
+    assert [point.title for point in peers.POINTS] == ["1 caller", "16 callers", "64 callers"]
+    assert [point.title for point in pages.POINTS] == [
         *(f"{page} features, 16 callers" for page in ("1", "100", "1,000")),
         "10,000 features, 4 callers",
     ]
-    assert CALLERS == (1, 16, 64)
 
 
 def test_a_page_is_the_same_in_sql_and_as_a_message() -> None:
@@ -55,6 +62,57 @@ def test_more_than_a_page_is_a_stream_and_comes_in_no_order() -> None:
     assert "ORDER BY" not in PAGES[3].statement(PLACE)
 
 
+def test_a_box_is_the_same_in_sql_and_as_a_message() -> None:
+    asked = USUAL.within(BOX)
+    request = asked.request(PLACE)
+    assert isinstance(request, query_pb2.SearchIntersectsRequest)
+    box = request.query.probe.bbox
+    assert f"ST_MakeEnvelope({box.west}, {box.south}, {box.east}, {box.north}, 4326)" in asked.statement(PLACE)
+    assert asked.statement(PLACE).endswith(f"ORDER BY id LIMIT {request.page_size}")
+    assert asked.method.endswith("/SearchIntersects")
+    assert PAGES[3].within(BOX).method.endswith("/StreamIntersects")
+
+
+def test_peers_are_told_the_same_box_and_the_same_circle() -> None:
+    path = http_peers._asking("/table", "/function", ("id", "name"), {"f": "json"})
+    west, south, east, north = USUAL.box(PLACE)
+    box = f"bbox={west:.7f},{south:.7f},{east:.7f},{north:.7f}"
+    assert path(USUAL.within(BOX), PLACE) == f"/table?{box}&properties=id,name&limit=100&f=json"
+    circle = f"lon=10.000000&lat=50.000000&radius={USUAL.radius_meters}&properties=id,name,distance"
+    assert path(USUAL, PLACE) == f"/function?{circle}&limit=100&sortby=distance&f=json"
+    assert "sortby" not in path(PAGES[3], PLACE)
+
+
+EVERYTHING = [4, 2, 9, 7]
+
+
+@pytest.mark.parametrize(
+    ("area", "limit", "found", "right"),
+    [
+        pytest.param(CIRCLE, 100, [4, 2, 9, 7], True, id="all, the nearest first"),
+        pytest.param(CIRCLE, 100, [2, 4, 9, 7], False, id="in another order"),
+        pytest.param(CIRCLE, 2, [4, 2], True, id="the nearest"),
+        pytest.param(CIRCLE, 2, [4, 9], False, id="others than the nearest"),
+        pytest.param(CIRCLE, 12_000, [7, 9, 4, 2], True, id="a stream in any order"),
+        pytest.param(CIRCLE, 12_000, [7, 9, 4], False, id="a stream that lacks one"),
+        pytest.param(BOX, 100, [9, 7, 4, 2], True, id="a box in any order"),
+        pytest.param(BOX, 2, [9, 2], True, id="whichever of a box"),
+        pytest.param(BOX, 2, [9], False, id="too few of a box"),
+        pytest.param(BOX, 100, [9, 7, 4, 4], False, id="one twice"),
+        pytest.param(BOX, 100, [9, 7, 4, 5], False, id="one from outside"),
+    ],
+)
+def test_an_answer_is_compared_with_what_the_database_has(area: str, limit: int, found: Ids, *, right: bool) -> None:
+    assert (disagreement(Question("x", 1.0, limit, area=area), found, EVERYTHING) is None) == right
+
+
+def test_pygeoapi_takes_from_the_environment_what_it_is_given() -> None:
+    wanted = set(re.findall(r"\$\{(\w+)\}", (BENCHMARKS / "pygeoapi.yml").read_text()))
+    given = set(re.findall(r'"(PEER_\w+)":', (BENCHMARKS / "http_peers.py").read_text()))
+    assert wanted == given
+    assert len(wanted) == 7
+
+
 @pytest.mark.parametrize("question", [USUAL, *PAGES], ids=lambda question: question.name)
 def test_the_circle_and_the_box_are_as_large_as_each_other(question: Question) -> None:
     assert 3.1416 * question.radius_meters**2 == pytest.approx(4 * question.half_side_meters**2, rel=0.03)
@@ -72,6 +130,71 @@ def test_the_places_lie_so_far_inside_that_the_largest_circle_does() -> None:
         assert west > 5 and east < 15 and south > 45 and north < 55  # noqa: PT018
 
 
+# --- what is compared -----------------------------------------------------------------------------------------------
+
+
+def contested(points: Sequence[Point]) -> Rows:
+    """As if everybody had been measured; whoever is listed later is slower."""
+    circles = ("pgbench", ONE, ALL, "pg_featureserv", "TiPg")
+    listed = [(name, CIRCLE) for name in circles]
+    listed += [(name, BOX) for name in ("pgbench", ALL, "pg_featureserv", "TiPg", "pygeoapi")]
+    rows = {}
+    for point in points:
+        for place, (name, area) in enumerate(listed, 1):
+            generator = {"pgbench": "pgbench", ONE: "h2load", ALL: "h2load"}.get(name, "wrk")
+            measured = (1000.0 / place, 1.0, float(place), 0.1, 0.2, 0.3, 100.0, 22.0)
+            row = Row(name, area, generator, point.question.name, point.callers, *measured)
+            rows[Key(name, area, generator, point)] = [row]
+    return rows
+
+
+def test_those_are_held_to_a_goal_who_answer_the_same() -> None:
+    found = {figure.name: figure for figure in peers.figures(peers.POINTS, contested(peers.POINTS))}
+    against = {name.removeprefix("peers 16 callers, "): each for name, each in found.items() if "16 callers" in name}
+    assert {name: each.goal for name, each in against.items() if each.goal != "none"} == {
+        f"circle: {ONE} / pgbench": "0.75",
+        f"circle: {ALL} / pgbench": "0.75",
+        **{f"{area}: {ALL} / {peer}": "> 1" for area, names in PEERS.items() for peer in names},
+        **{f"99 %, {area}: {ALL} / {peer}": "< 1" for area, names in PEERS.items() for peer in names},
+    }
+    assert against[f"circle: {ALL} / pg_featureserv"].ratio == pytest.approx(4 / 3)
+    assert against[f"99 %, circle: {ALL} / TiPg"].ratio == pytest.approx(3 / 5)
+    assert against[f"{ALL}, circle / pygeoapi, box"].goal == "none"
+
+
+TABLES = {"peers": ("peers callers", "peers cost"), "pages": ("pages sizes",)}
+
+
+@pytest.mark.parametrize("suite", [peers, pages], ids=["peers", "pages"])
+def test_results_of_a_contest_make_every_table_and_plot(
+    suite: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    name, rows = suite.__name__.rpartition(".")[2], contested(suite.POINTS)
+    printed = "\n".join(map(str, suite.figures(suite.POINTS, rows)))
+    Result.of(name, printed, {"rows": [asdict(typical(each)) for each in rows.values()]}).write()
+
+    tables = [draw() for table, draw in report_tables.TABLES.items() if table in TABLES[name]]
+    plots = [draw() for plot, draw in report_plots.PLOTS.items() if plot.split("-")[0] == name]
+    assert len(tables) == len(TABLES[name])
+    assert plots
+    for text in tables:
+        assert len([line for line in text.splitlines() if line.startswith("| pg_featureserv | ")]) == 2
+        assert len([line for line in text.splitlines() if line.startswith("| pygeoapi | ")]) == 1
+
+
+def test_where_a_peer_is_ahead_the_page_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    slower = Figure("pages 100 features, 16 callers, box: ours / pg_featureserv", 0.5, "> 1", "")
+    across = Figure("pages 100 features, 16 callers, ours, circle / pg_featureserv, box", 0.2, "none", "")
+    for figures, told in (
+        ([across], []),
+        ([slower, across], ["- 100 features, 16 callers, box: ours / pg_featureserv: 0.50"]),
+    ):
+        Result.of("pages", "\n".join(map(str, figures)), {}).write()
+        assert [line for line in report_tables.ahead().splitlines() if line.startswith("-")] == told
+
+
 # --- what the tables of growing size are ----------------------------------------------------------------------------
 
 
@@ -87,6 +210,22 @@ def test_tables_have_ten_thousand_a_million_and_ten_million_rows() -> None:
 def test_points_depend_on_nothing_but_their_number(size: Size) -> None:
     assert f"generate_series(1::bigint, {size.rows})" in size.steps["rows"]
     assert "random" not in size.steps["rows"]
+
+
+def subject(callers: int) -> Subject:
+    exchanges = [Exchange(bytes([place]), 1) for place in range(16)]
+    return Subject(USUAL, callers, rows=10_000, features=22.0, exchanges=exchanges, statements=[], seconds=1.0)
+
+
+def test_one_caller_asks_about_poor_places_and_rich_ones_in_turn() -> None:
+    asked = [exchange.request[0] for number in range(8) for exchange in subject(callers=1).sent(number, rounds=8)]
+    assert asked == [1, 3, 5, 7, 9, 11, 13, 15]
+    assert [exchange.request[0] for exchange in subject(callers=1).sent(0, rounds=1)] == [8]
+
+
+def test_many_callers_ask_about_all_places() -> None:
+    asked = [exchange.request[0] for exchange in subject(callers=64).sent(0, rounds=3)]
+    assert sorted(asked) == sorted(4 * list(range(16)))
 
 
 # --- what they are built from ---------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import __main__ as main
 from benchmarks import report, results, svg
 from benchmarks.figures import Figure, print_lines
 from benchmarks.report_tables import figures, table
@@ -62,6 +63,28 @@ def test_a_result_comes_back_as_it_was_kept_to_four_digits(tmp_path: Path, monke
     assert Result.read("peers") == kept
 
 
+def test_a_suite_that_fails_says_why_and_takes_nothing_from_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rendered: list[str] = []
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    monkeypatch.setattr(report, "main", lambda: rendered.append("now"))
+
+    def fails() -> None:
+        raise RuntimeError("no such place")
+
+    def runs() -> None:
+        print(Figure("bulk a / b", 0.5, "1", "c"))
+
+    monkeypatch.setattr(main, "SUITES", {"unary": fails, "bulk": runs})
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--save"])
+    with pytest.raises(SystemExit, match=r"^not measured: unary; why is said above$"):
+        main.main()
+    assert "RuntimeError: no such place" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["bulk.json"]
+    assert rendered == ["now"]
+
+
 def test_figures_are_a_table_without_the_name_of_their_suite() -> None:
     rows = [Kept("unary 16 callers / TiPg", 4.256, "4", ""), Kept("unary memory, MiB", 41.2, "<= 64", "")]
     text = figures(Result("unary", "2026-11-21", "make bench ONLY=unary", {"CPU": "x"}, rows))
@@ -98,6 +121,13 @@ def test_a_line_goes_through_its_points_from_left_to_right_and_upwards() -> None
     assert rising[0][0] == level[0][0] < rising[1][0] == level[1][0]
     assert rising[0][1] > level[0][1] == level[1][1] > rising[1][1]
     assert {"a < b", "service", "pgbench", "callers"} <= {text.text for text in named(image, "text")}
+
+
+def test_a_dashed_line_has_the_colour_of_what_it_belongs_to() -> None:
+    series = {"service": [(1, 1.0)], "peer": [(1, 2.0)], "service, box": [(1, 3.0)]}
+    service, peer, box = named(svg.lines("t", "x", series, dashed={"service, box": "service"}), "polyline")
+    assert box.attrib["stroke"] == service.attrib["stroke"] != peer.attrib["stroke"]
+    assert [each.attrib["class"] for each in (service, peer, box)] == ["line", "line", "line dashed"]
 
 
 def test_bars_stand_on_each_other_and_are_as_high_as_their_values() -> None:

@@ -1,15 +1,21 @@
 """The arithmetic of limits, on a clock of the tests' own: who is let in, and when the others may come again."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from service.heap import trim
+from service.interceptors.backlog import Backlog
 from service.limits.buckets import MOST_CALLERS, Buckets
 from service.limits.comeback import FIRST, LAST, LEAST_RATE, SHARE, WINDOW, Comeback
 from service.limits.door import ANSWERED, FEW, Door
 from service.limits.memory import Memory, MemoryGuard, Pressure
 from service.limits.used import memory_reader, resident_bytes
+
+if TYPE_CHECKING:
+    from service.interceptors.straight import StraightCalls
 
 GIB = 1024**3
 
@@ -228,3 +234,17 @@ def test_without_a_limit_nobody_looks(tmp_path: Path, files: dict[str, str]) -> 
 
 def test_memory_can_be_given_back() -> None:
     trim()
+
+
+def test_grpc_is_asked_how_many_wait_only_where_not_all_calls_were_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here it knows of seven, of which three or nine have been taken and have not ended."""
+    straight = cast("StraightCalls", SimpleNamespace(emptied=0))
+    backlog = Backlog(straight=straight)
+    monkeypatch.setattr(backlog, "calls", lambda: 7)
+    assert backlog.waiting(3, streams=0) == 4
+    straight.emptied += 1
+    assert backlog.waiting(3, streams=0) == 0
+    assert backlog.waiting(3, streams=0) == 4, "nothing was emptied since"
+    straight.emptied += 1
+    assert backlog.waiting(3, streams=1) == 4, "streams do not come straight"
+    assert backlog.waiting(9, streams=0) == 0

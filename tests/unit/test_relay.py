@@ -90,6 +90,25 @@ async def test_room_is_made_by_what_is_taken_not_by_what_is_read_at_last() -> No
     assert await anext(reading) == 2
 
 
+async def test_the_first_is_handed_over_before_its_writer_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.db.relay.HANDOVER_SECONDS", 60)
+    relay: Relay[int] = Relay(1, 100)
+    writer = writing(partial(relay.put, 1, 10), partial(relay.put, 2, 10), partial(relay.put, 3, 10), relay.end)
+    reading = relay.read()
+
+    assert await anext(reading) == 1
+    await asyncio.to_thread(writer.join, 0.05)
+    assert writer.is_alive(), "the reader is still at the first"
+    assert await anext(reading) == 2
+    assert await ended(writer), "the others wait for nobody"
+
+
+async def test_a_writer_goes_on_when_nobody_takes_the_first_for_a_while() -> None:
+    relay: Relay[int] = Relay(1, 100)
+
+    assert await ended(writing(partial(relay.put, 1, 10), relay.end))
+
+
 @pytest.mark.parametrize("waiting", [True, False], ids=["while it waits", "before it puts"])
 async def test_a_writer_learns_that_the_reader_has_left(waiting: bool) -> None:
     relay: Relay[int] = Relay(1, 100)

@@ -20,16 +20,16 @@ class Changed(NamedTuple):
 
 def given_properties(layer: Layer, given: Iterable[str]) -> tuple[str, ...]:
     """The names of the properties that a feature has, but for those that cannot be written."""
-    names = tuple(given)
+    names, known = tuple(given), layer.properties
     for name in names:
-        if name not in layer.properties:
+        if name not in known:
             raise InvalidArgument(
                 Reason.UNKNOWN_PROPERTY,
                 f"layer {layer.name!r} has no property {name[:80]!r}",
                 field=f"properties.{name}",
                 metadata={"layer": layer.name},
             )
-    return tuple(name for name in names if layer.properties[name].writable)
+    return tuple([name for name in names if known[name].writable])
 
 
 def read_mask(layer: Layer, feature: feature_pb2.Feature, paths: Sequence[str]) -> Changed:

@@ -5,17 +5,18 @@ from collections.abc import Iterable
 from google.protobuf import struct_pb2
 
 from service.catalog import Catalog, Layer
-from service.changes import Act, Edit, Placed
+from service.changes import EVERYTHING, Act, Edit, Placed
 from service.codec import fields
 from service.codec.arriving.changed import Changed, given_properties, read_mask
 from service.codec.arriving.geometries import ArrivalReader
 from service.codec.arriving.promises import promise_of, writable_layer
 from service.codec.arriving.texts import text_of
 from service.codec.fields import at
-from service.domain import Key
+from service.domain import Key, Output
 from service.errors import InvalidArgument, Reason, SpatialError
 from spatial.v1 import feature_pb2, write_pb2
 
+_ALL_OF_IT = Output(etags=True)
 _NULL = struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
 
 
@@ -29,10 +30,12 @@ class EditReader:
     def create(self, request: write_pb2.CreateFeatureRequest) -> Edit:
         layer = writable_layer(self._catalog, request.layer)
         feature: feature_pb2.Feature = fields.required(request, "feature")
-        with at("feature"):
+        try:
             _check_unset(feature, "etag", "distance_meters")
             key = _key(layer, feature.id) if feature.id else None
             changed = Changed(feature.HasField("geometry"), given_properties(layer, feature.properties.fields))
+        except SpatialError as error:
+            raise error.at("feature") from error.__cause__
         return self._edit(Act.CREATE, layer, request, changed, key)
 
     def update(self, request: write_pb2.UpdateFeatureRequest) -> Edit:
@@ -71,9 +74,11 @@ class EditReader:
         key: Key | None,
     ) -> Edit:
         feature = request.feature
-        with at("feature"):
+        try:
             values = _values(layer, feature, changed.properties)
             geometry = self._geometry(request, layer) if changed.geometry else None
+        except SpatialError as error:
+            raise error.at("feature") from error.__cause__
         if changed.geometry and geometry is None:
             values = (*values, (layer.geometry_name, None))
         return Edit(
@@ -84,11 +89,16 @@ class EditReader:
             changed.defaults,
             geometry,
             etag=_etag(feature.etag),
-            output=fields.output(layer, request.output, self._arrivals.systems, etags=True),
+            output=self._output(request, layer),
             validate_only=request.validate_only,
             promise=promise_of(request),
             revision=layer.revision,
         )
+
+    def _output(self, request: write_pb2.CreateFeatureRequest | write_pb2.UpdateFeatureRequest, layer: Layer) -> Output:
+        if not request.HasField("output"):
+            return _ALL_OF_IT if layer.versioned else EVERYTHING
+        return fields.output(layer, request.output, self._arrivals.systems, etags=True)
 
     def _geometry(
         self, request: write_pb2.CreateFeatureRequest | write_pb2.UpdateFeatureRequest, layer: Layer
@@ -96,10 +106,12 @@ class EditReader:
         """None where it is to be null."""
         if not request.feature.HasField("geometry"):
             return None
-        with at("geometry"):
+        try:
             return self._arrivals.read(
                 request.feature.geometry, layer, repair=request.repair, own_srid_only=request.require_layer_srid
             )
+        except SpatialError as error:
+            raise error.at("geometry") from error.__cause__
 
 
 def _values(layer: Layer, feature: feature_pb2.Feature, names: Iterable[str]) -> tuple[tuple[str, str | None], ...]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from struct import Struct
+from typing import Final
 
 import numpy as np
 import shapely
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf import struct_pb2
 from shapely.geometry.base import BaseGeometry
 
 from service.catalog import Layer
@@ -18,6 +20,9 @@ from service.codec.systems import WGS84, KnownSystems
 from service.codec.wkb_types import MULTIPOINT, POINT, GeometryLimits, Scan, WkbError
 from service.errors import InvalidArgument, Reason
 from spatial.v1 import geometry_pb2
+
+_POINT: Final = Struct("<BIdd")
+_POINT_START: Final = "0101000020e6100000"
 
 
 class ArrivalReader:
@@ -37,6 +42,8 @@ class ArrivalReader:
         encoding = geometry.WhichOneof("encoding")
         if encoding is None:
             raise InvalidArgument(Reason.REQUIRED, "a geometry is WKB, WKT or GeoJSON")
+        if encoding == "wkb" and layer.srid == WGS84 and (point := _plain_point(geometry, layer)) is not None:
+            return point
         try:
             data, found = self._decode(geometry, encoding)
             named = geometry.srid if geometry.HasField("srid") else None
@@ -123,7 +130,7 @@ class ArrivalReader:
             return data, replace(wkb.scan(data, self.limits), srid=srid)
         return self._from_geojson(geometry.geojson)
 
-    def _from_geojson(self, value: Struct) -> tuple[bytes, Scan]:
+    def _from_geojson(self, value: struct_pb2.Struct) -> tuple[bytes, Scan]:
         data, heights = geojson.with_heights(value, self.limits)
         found = wkb.scan(data, self.limits)
         if heights:
@@ -131,6 +138,20 @@ class ArrivalReader:
             positions = np.column_stack((shapely.get_coordinates(flat), heights))
             data = _written(shapely.set_coordinates(shapely.force_3d(flat), positions))
         return data, found
+
+
+def _plain_point(geometry: geometry_pb2.Geometry, layer: Layer) -> Placed | None:
+    """What most single geometries are: a point in degrees, little-endian, in a column of such. None for any other, and
+    for what is to be refused."""
+    data = geometry.wkb
+    if len(data) != _POINT.size or layer.geometry_type != "POINT":
+        return None
+    if geometry.HasField("srid") and geometry.srid != WGS84:
+        return None
+    order, code, longitude, latitude = _POINT.unpack(data)
+    if order != 1 or code != POINT or not (-180 <= longitude <= 180 and -90 <= latitude <= 90):
+        return None
+    return Placed(_POINT_START + data[5:].hex(), WGS84)
 
 
 def _fitted(data: bytes, found: Scan, srid: int, layer: Layer, *, repair: bool) -> bytes:

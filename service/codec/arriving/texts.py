@@ -62,6 +62,8 @@ def texts_of(layer: Layer, prop: Property, column: feature_pb2.Column, count: in
 def _content(value: struct_pb2.Value) -> Any:
     """As json.loads would give it."""
     kind = value.WhichOneof("kind")
+    if kind == "string_value":  # the most common
+        return value.string_value
     if kind is None:
         raise Unfit("there is no value")
     if kind == "null_value":

@@ -1,6 +1,7 @@
 """Rows as COPY reads them: a line of text each."""
 
 from collections.abc import Iterable, Sequence
+from io import RawIOBase
 from itertools import islice
 
 from service.changes import Incoming
@@ -11,14 +12,15 @@ GEOMETRY_PREFIX = "\\\\x"
 _SPECIAL = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
-class Lines:
+class Lines(RawIOBase):
     """Lines as a file that COPY reads. It is given a few at a time: a chunk in one piece would be megabytes of memory
     that is new to the process, which costs ten times as much as to fill it."""
 
     def __init__(self, lines: Iterable[str]) -> None:
+        super().__init__()
         self._lines = iter(lines)
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         """Not `size`, which libpq sees to."""
         return "\n".join([*islice(self._lines, _AT_ONCE), ""]).encode()
 

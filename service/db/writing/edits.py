@@ -6,6 +6,7 @@ search, the row's version, and, where no feature may lie on another, the key of 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 from geoalchemy2 import Geometry
@@ -71,10 +72,16 @@ def may_overlap(edit: Edit, layer: Layer) -> bool:
 
 def arguments_of(edit: Edit) -> dict[str, Argument]:
     """What the statement of an edit's shape takes."""
-    arguments: dict[str, Argument] = {f"value_{place}": text for place, (_, text) in enumerate(edit.values)}
+    arguments: dict[str, Argument] = {_value(place): text for place, (_, text) in enumerate(edit.values)}
     if edit.geometry is not None:
         arguments[_GEOMETRY] = edit.geometry.hexewkb
-    return {**arguments, _KEY: edit.key, _ETAG: edit.etag}
+    arguments[_KEY], arguments[_ETAG] = edit.key, edit.etag
+    return arguments
+
+
+@cache
+def _value(place: int) -> str:
+    return f"value_{place}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +190,7 @@ def _given(name: str) -> Expression:
 
 def _assignments(layer: Layer, shape: EditShape) -> dict[TableColumn[Any], Expression]:
     columns = layer.table.c
-    assigned = {columns[name]: _given(f"value_{place}") for place, name in enumerate(shape.columns)}
+    assigned = {columns[name]: _given(_value(place)) for place, name in enumerate(shape.columns)}
     if shape.placed:
         assigned[columns[layer.geometry_name]] = _placed(layer, shape.transformed)
     if shape.act is Act.UPDATE:

@@ -79,6 +79,7 @@ class Group:
     members: list[Attempts] = field(default_factory=list)
     guard: StatementGuard = field(default_factory=StatementGuard)
     began: float = 0.0
+    committing: bool = False  # all has been done but for the COMMIT
 
     def present(self) -> list[Attempts]:
         """Those whose callers still wait."""

@@ -1,10 +1,10 @@
 """Changes that wait together: what may share a transaction, and in which order lanes take what waits.
 
 A change of a kind that shares is taken at once where a lane is idle and none of its like is being made. What comes
-meanwhile waits as one group, which goes as soon as that one is being committed: so a transaction, its round trips and
-its place in the log are paid for once by all who wait for it, and one that waits for nobody waits for nothing. What
-takes long holds nobody up: after a while its like are made beside it, and a kind of which each takes long is made one
-by one.
+meanwhile waits as one group, which goes as soon as that one has ended, or is being committed and not larger: so a
+transaction, its round trips and its place in the log are paid for once by all who wait for it, groups do not fall apart
+into ever smaller ones, and one that waits for nobody waits for nothing. What takes long holds nobody up: after a while
+its like are made beside it, and a kind of which each takes long is made one by one.
 """
 
 from collections import deque
@@ -26,6 +26,7 @@ class Waiting:
         self._filling: dict[Shared, Group] = {}
         self._running: dict[Shared, Group] = {}
         self.changes = 0
+        self.came = 0  # in all
 
     @property
     def groups(self) -> int:
@@ -42,6 +43,7 @@ class Waiting:
                     self._filling[shared] = group
             _join(group, change)
             self.changes += 1
+            self.came += 1
 
     def put_back(self, changes: Sequence[Attempts]) -> None:
         """Each for itself, and before all others."""
@@ -55,11 +57,15 @@ class Waiting:
     def take(self) -> Group | None:
         """What has waited longest, but for those of whose kind one is being made."""
         with self._lock:
-            group = next((each for each in self._groups if each.shared not in self._running), None)
+            group = next((each for each in self._groups if self._may_go(each)), None)
             if group is not None:
                 self._groups.remove(group)
                 self._taken(group)
             return group
+
+    def _may_go(self, group: Group) -> bool:
+        before = None if group.shared is None else self._running.get(group.shared)
+        return before is None or (before.committing and len(group.members) >= len(before.members))
 
     def drain(self) -> list[Group]:
         """Everything, which no lane is to have any more."""

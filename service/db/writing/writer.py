@@ -25,6 +25,8 @@ from service.observability.metrics import Metrics
 from service.observability.trail import TRAIL
 from service.settings import Settings
 
+MOST_LOOKS = 16  # for more of a group, before what there is of it goes
+
 
 class Writer:
     """Made on the event loop that its callers run on."""
@@ -37,6 +39,7 @@ class Writer:
         self._waiting = Waiting()
         self._impatient: asyncio.TimerHandle | None = None
         self._closed = False
+        self._gathering = False
         self._patience = unhurried(settings, metrics)
         pool = editing(pool)
         self._lanes = [self._started(f"writer-{number}", pool) for number in range(settings.write_pool_size)]
@@ -47,7 +50,7 @@ class Writer:
         self._admit()
         job = Attempts(change, self._loop.create_future())
         self._waiting.put(job)
-        self._dispatch()
+        self._gather()
         try:
             written: Written = await job.future
             return written
@@ -92,6 +95,21 @@ class Writer:
         lane.start()
         return lane
 
+    def _gather(self) -> None:
+        """Lanes take what waits when the event loop has come round without another change: what is on its way into a
+        group is in it by then."""
+        if not self._gathering:
+            self._gathering = True
+            self._loop.call_soon(self._look, self._waiting.came, MOST_LOOKS)
+
+    def _look(self, seen: int, looks: int) -> None:
+        came = self._waiting.came
+        if came != seen and looks:
+            self._loop.call_soon(self._look, came, looks - 1)
+        else:
+            self._gathering = False
+            self._dispatch()
+
     def _dispatch(self) -> None:
         while self._idle and (group := self._waiting.take()) is not None:
             self._idle.pop().give(group)
@@ -109,15 +127,15 @@ class Writer:
 
     def _committing(self, group: Group) -> None:
         """On a lane's thread: the next of the kind need not wait for the disk, too."""
-        self._waiting.ended(group)
+        group.committing = True
         if self._waiting.groups:
             with suppress(RuntimeError):  # the event loop has gone
-                self._loop.call_soon_threadsafe(self._dispatch)
+                self._loop.call_soon_threadsafe(self._gather)
 
     def _follow(self, group: Group, outcome: Outcome) -> Group | None:
-        """On the lane's thread: what it does next without being told."""
+        """On the lane's thread: what it does next without being told; groups are gathered on the event loop."""
         self._waiting.ended(group)
-        return self._waiting.take()
+        return self._waiting.take() if group.shared is None else None
 
     def _finished(self, lane: Lane, group: Group, outcome: Outcome, following: Group | None) -> None:
         if following is None:
@@ -132,7 +150,7 @@ class Writer:
             for job, written in outcome.result:
                 if not job.future.done():
                     job.future.set_result(written)
-        self._dispatch()
+        self._gather()
 
     def _set_apart(self, jobs: Sequence[Attempts]) -> None:
         if self._closed:
@@ -141,14 +159,14 @@ class Writer:
             self._waiting.put_back(jobs)
 
     def _note(self, group: Group, outcome: Outcome) -> None:
-        jobs = group.members
+        jobs, change = group.members, group.members[0].change  # all of a kind
         self._patience.heavy.note(outcome.seconds)
         if group.shared is not None:
             group.shared.took(len(jobs), outcome.seconds)
+        took = self._metrics.query.labels(change.kind, change.layer)
         for job in jobs:
             job.ran = outcome.ran
-            change = job.change
-            self._metrics.query.labels(change.kind, change.layer).observe(outcome.seconds)
+            took.observe(outcome.seconds)
             if job.tries > 1:
                 self._metrics.write_retries.labels(change.kind).inc(job.tries - 1)
         if isinstance(outcome.error, DeadlineExceeded):

@@ -1,0 +1,137 @@
+"""Lanes: what makes it safe that calls of one shape share a statement, rule by rule."""
+
+import asyncio
+import time
+
+import pytest
+
+from service.db.quick import LONG_SECONDS
+from service.errors import (
+    FailedPrecondition,
+)
+from tests.sleepers import QUICK, SLEEP, SLEEPY, bench, lookup, near, occupied, outcomes, some
+
+
+async def test_calls_of_one_shape_that_wait_together_share_a_statement(database: str) -> None:
+    async with bench(database, lanes=1) as lanes:
+        async with occupied(lanes):
+            asked = asyncio.gather(*(lanes.ids(lookup(key)) for key in range(1, 21)))
+            await asyncio.sleep(0)
+        assert await asked == [[key] for key in range(1, 21)]
+        assert lanes.statements == 2  # the blocker's, and one for all twenty
+        assert lanes.sample("spatial_lane_wait_seconds_count") == 21
+
+
+async def test_a_lone_call_goes_at_once(database: str) -> None:
+    async with bench(database) as lanes:
+        for key in (1, 2, 3):
+            assert await lanes.ids(lookup(key)) == [key]
+        assert (lanes.statements, lanes.served) == (3, 3)
+
+
+async def test_calls_of_different_shapes_never_share_a_statement(database: str) -> None:
+    async with bench(database, lanes=1) as lanes:
+        async with occupied(lanes):
+            asked = asyncio.gather(lanes.ids(lookup(1)), lanes.ids(lookup(1, filling=True)), lanes.ids(near(0.001)))
+            await asyncio.sleep(0)
+        assert [found[0] for found in await asked] == [1, 1, 1]
+        assert lanes.statements == 4
+
+
+async def test_answers_under_full_concurrency_equal_those_given_one_at_a_time(database: str) -> None:
+    searches = [near(longitude / 1000, limit) for longitude in range(150) for limit in (3, 5)]
+    async with bench(database, lanes=3, lanes_per_shape=2) as lanes:
+        alone = [await lanes.ids(search) for search in searches]
+        before = lanes.statements
+        together = await asyncio.gather(*(lanes.ids(search) for search in searches))
+        assert together == alone
+        assert len({tuple(found) for found in alone}) > 100, "the searches should differ"
+        assert lanes.statements - before < len(searches) / 4
+
+
+async def test_a_batch_is_bounded_in_calls(database: str) -> None:
+    async with bench(database, lanes=1, lane_batch=8) as lanes:
+        async with occupied(lanes):
+            asked = asyncio.gather(*(lanes.ids(lookup(key)) for key in range(1, 41)))
+            await asyncio.sleep(0)
+        assert await asked == [[key] for key in range(1, 41)]
+        assert lanes.statements == 1 + 5
+
+
+async def test_a_batch_is_bounded_in_the_rows_that_its_calls_are_expected_to_bring(database: str) -> None:
+    async with bench(database, lanes=1) as lanes:
+        async with occupied(lanes):
+            asked = asyncio.gather(*(lanes.ids(near(0.1, limit=2000)) for _ in range(10)))
+            await asyncio.sleep(0)
+        assert len(await asked) == 10
+        assert lanes.statements > 2, "10 calls of 2,000 rows are more than one statement should bring"
+
+
+async def test_a_poisoned_probe_fails_only_its_own_call(database: str) -> None:
+    poison = near(0.001)._replace(arguments=("this is no geometry", 1000.0))
+    async with bench(database, lanes=1) as lanes:
+        async with occupied(lanes):
+            asked = asyncio.create_task(outcomes([lanes.ids(near(0.001)), lanes.ids(poison), lanes.ids(near(0.002))]))
+            await asyncio.sleep(0)
+        first, failed, last = await asked
+        assert (first[0], last[0]) == (1, 2)
+        assert isinstance(failed, FailedPrecondition), "PostGIS cannot parse it"
+        assert lanes.statements == 1 + 1 + 3, "the blocker's, one for all three, and then one each"
+
+
+async def test_a_batch_with_more_bytes_than_it_may_have_is_run_call_by_call(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.db.lanes.BATCH_BYTES", 5_000)
+    async with bench(database, lanes=1) as lanes:
+        async with occupied(lanes):
+            asked = asyncio.gather(*(lanes.ids(lookup(key, filling=True)) for key in range(1, 11)))
+            await asyncio.sleep(0)
+        assert await asked == [[key] for key in range(1, 11)]
+        assert lanes.statements == 1 + 1 + 10
+
+
+async def test_an_answer_beyond_the_budget_is_cut_and_says_so(database: str) -> None:
+    async with bench(database, max_response_bytes=2_750) as lanes:
+        answer = await lanes.lanes.answer(lookup(*range(1, 11), filling=True, heavy=True))
+        assert (len(answer.rows), answer.cut) == (5, True)
+        assert await lanes.ids(lookup(7, heavy=True)) == [7], "the connection goes on working"
+
+
+async def test_an_answer_has_one_row_however_large(database: str) -> None:
+    async with bench(database, max_response_bytes=10) as lanes:
+        answer = await lanes.lanes.answer(lookup(1, 2, filling=True, heavy=True))
+        assert (len(answer.rows), answer.cut) == (1, True)
+
+
+async def test_a_slow_shape_does_not_hold_up_a_fast_one(database: str) -> None:
+    async with bench(database, lanes=2) as lanes:
+        slow = asyncio.gather(*(lanes.ids(lookup(key, slow=True)) for key in range(SLEEPY, SLEEPY + 3)))
+        await asyncio.sleep(LONG_SECONDS * 3)
+        started = time.monotonic()
+        for key in range(1, 21):
+            assert await lanes.ids(lookup(key)) == [key]
+        assert time.monotonic() - started < SLEEP
+        await slow
+
+
+async def test_a_slow_call_does_not_hold_up_its_like_for_long(database: str) -> None:
+    async with bench(database, lanes=3) as lanes:
+        slow = asyncio.create_task(lanes.ids(lookup(SLEEPY, slow=True)))
+        await lanes.until(lambda: some(lanes.running))
+        started = time.monotonic()
+        assert await lanes.ids(lookup(QUICK, slow=True)) == [QUICK]
+        assert time.monotonic() - started < SLEEP / 2
+        assert not slow.done()
+        assert await slow == [SLEEPY]
+
+
+async def test_heavy_calls_have_lanes_of_their_own_and_a_statement_each(database: str) -> None:
+    async with bench(database, lanes=1, heavy_lanes=2) as lanes:
+        heavy = asyncio.gather(*(lanes.ids(lookup(SLEEPY + n, slow=True, heavy=True)) for n in range(4)))
+        await lanes.until(lambda: some(lanes.running))
+        started = time.monotonic()
+        assert await lanes.ids(lookup(QUICK)) == [QUICK]
+        assert time.monotonic() - started < SLEEP / 2
+        assert await heavy == [[SLEEPY + n] for n in range(4)]
+        assert (lanes.statements, lanes.served) == (5, 5)

@@ -1,0 +1,117 @@
+"""Layers that tell of the settings of their session, neighbours behind the same pooler, and what happens to it."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from threading import Event
+
+import psycopg2
+from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+
+from tests.pooler import PgBouncer
+from tests.questions import zone
+from tests.servers import Served
+from tests.situations import fetch
+
+POOL_SIZE = 2
+SETTINGS = ("statement_timeout", "lock_timeout", "work_mem", "jit", "TimeZone", "application_name")
+
+# What a statement sees that is asked through a layer; the table tells of the statements that write.
+TOLD = ", ".join(f"current_setting('{name}') AS {name.lower()}" for name in SETTINGS)
+
+DEFAULTS = ", ".join(f"{name.lower()} text DEFAULT current_setting('{name}')" for name in SETTINGS)
+SCHEMA = f"""
+CREATE VIEW told AS SELECT 1 AS id, 'SRID=4326;POINT (0 0)'::geometry(Point, 4326) AS place, {TOLD};
+CREATE TABLE written (id serial PRIMARY KEY, place geometry(Point, 4326), {DEFAULTS});
+"""
+LAYERS_FILE = """
+layers:
+  - {table: told, key: id, unindexed: true}
+  - {table: written, unindexed: true, writable: true}
+"""
+
+
+def spoil(bouncer: PgBouncer) -> None:
+    """As a careless neighbour does: leaves settings behind on every session."""
+    with closing(psycopg2.connect(bouncer.url)) as first, closing(psycopg2.connect(bouncer.url)) as second:
+        for connection in (first, second):
+            with connection.cursor() as cursor:
+                cursor.execute("SET jit = on; SET \"TimeZone\" = 'Asia/Tokyo'; SET statement_timeout = '300ms'")
+        for connection in (first, second):
+            connection.commit()
+
+
+def mend(bouncer: PgBouncer) -> None:
+    bouncer.tell("RECONNECT")
+
+
+@contextmanager
+def innocents(ask: Callable[[int], None], callers: int) -> Iterator[list[int]]:
+    """Callers that never pause; any answer that is wrong, or none, fails the block."""
+    over = Event()
+    asked = [0] * callers
+
+    def ask_on_and_on(caller: int) -> None:
+        while not over.is_set():
+            ask(asked[caller] % 10 + 1)
+            asked[caller] += 1
+
+    with ThreadPoolExecutor(callers) as threads:
+        asking = [threads.submit(ask_on_and_on, caller) for caller in range(callers)]
+        try:
+            yield asked
+        finally:
+            over.set()
+        for each in asking:
+            each.result()
+    assert all(asked)
+
+
+def right(served: Served) -> Callable[[int], None]:
+    def ask(number: int) -> None:
+        found = served.stub.SearchIntersects(zone(number), timeout=20)
+        assert [each.id for each in found.features] == [str(number)]
+
+    return ask
+
+
+@contextmanager
+def neighbours(bouncer: PgBouncer, count: int) -> Iterator[list[int]]:
+    """Clients of the pooler that have nothing to do with the service, and short statements."""
+
+    def ask(connection: Connection) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(0.002)")
+
+    connections = [psycopg2.connect(bouncer.url) for _ in range(count)]
+    for connection in connections:
+        connection.autocommit = True
+    waiting = list(connections)
+
+    def ask_with_any(_: int) -> None:
+        connection = waiting.pop()
+        ask(connection)
+        waiting.append(connection)
+
+    try:
+        with innocents(ask_with_any, count) as asked:
+            yield asked
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def reached(asked: list[int], enough: list[int]) -> bool:
+    return all(each >= goal for each, goal in zip(asked, enough, strict=True))
+
+
+def end_the_sessions(bouncer: PgBouncer, url: str) -> None:
+    fetch(
+        url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND backend_type = 'client backend' AND pid <> pg_backend_pid()",
+    )
+
+
+def restart(bouncer: PgBouncer, url: str) -> None:
+    bouncer.restart()
