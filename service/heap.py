@@ -16,8 +16,10 @@ def few_arenas() -> None:
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
 
 
-def trim() -> None:
-    """Gives free memory back to the system."""
+def give_back() -> None:
+    """Gives memory back to the system: what is free, and what streams that were cut short have left in cycles, of
+    which there are too few for Python to look for them by itself."""
+    gc.collect()
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
 

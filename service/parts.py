@@ -35,7 +35,7 @@ from service.db.replication.routed import Reads, RoutedLanes, RoutedStreams, Str
 from service.db.replication.sight import Sight
 from service.db.replication.watching import Watcher
 from service.db.stream import Streams
-from service.heap import trim
+from service.heap import give_back
 from service.observability.metrics import Metrics
 from service.reflected import LayerSource
 from service.servicers.references import References
@@ -177,7 +177,7 @@ def _node(
     matching = match_lanes(on.bulk, on.canceller, known.statements, settings, metrics, known.plans, written)
     stack.push_async_callback(matching.close)
     # Streams leave the memory that they had behind in pieces, of which the C library keeps what it has.
-    streams = Streams(on.bulk, on.canceller, settings.max_streams, metrics, trim, awaited)
+    streams = Streams(on.bulk, on.canceller, settings.max_streams, metrics, give_back, awaited)
     stack.push_async_callback(streams.close)
     return Node(lanes, matching, streams, replica)
 

@@ -17,7 +17,7 @@ from service import __version__, contract, parts
 from service.catalog import Catalog, shipped_layers
 from service.doors import Doors
 from service.health import Readiness
-from service.heap import trim
+from service.heap import give_back
 from service.interceptors.authentication import Authentication
 from service.interceptors.backlog import Backlog, servers
 from service.interceptors.call import Observer
@@ -213,7 +213,7 @@ def _limited(services: Sequence[contract.Service]) -> list[str]:
 
 def _memory(stack: AsyncExitStack, settings: Settings) -> MemoryGuard:
     """Looks at the memory as long as the server runs, where there is a limit to it."""
-    guard = MemoryGuard(trim)
+    guard = MemoryGuard(give_back)
     read = memory_reader(settings.memory_limit, settings.workers or 1)
     if read is not None:
         watching = asyncio.create_task(guard.watch(read), name="memory")

@@ -20,7 +20,7 @@ from service.db.canceller import Canceller
 from service.db.engine import bulk_pool, control_engine
 from service.db.queries import Statements
 from service.db.stream import CopyReading, Streams
-from service.heap import trim
+from service.heap import give_back
 from service.observability.metrics import Metrics
 from service.settings import Settings
 from spatial.v1 import feature_pb2
@@ -226,7 +226,7 @@ class Bench:
         self.pool = bulk_pool(settings, url, self.metrics)
         self.control = control_engine(settings, url)
         self.canceller = Canceller(self.control, self.metrics)
-        self.streams = Streams(self.pool, self.canceller, settings.max_streams, self.metrics, trim, lambda: False)
+        self.streams = Streams(self.pool, self.canceller, settings.max_streams, self.metrics, give_back, lambda: False)
         self._catalog = Catalog(layers)
         self._statements = Statements(self._catalog)
         limits = GeometryLimits(settings.max_request_bytes, settings.max_vertices, settings.max_geometry_depth)

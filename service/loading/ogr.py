@@ -17,6 +17,8 @@ from service.loading.systems import System, of_code, system_of
 GEOMETRY_TYPES = ("POINT", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON")
 # Their single shapes may be several all the same.
 LOOSE = ("ESRI Shapefile",)
+# They say at their beginning how many features they hold, and GDAL ends in silence where a file is cut between two.
+COUNTED = ("FlatGeobuf",)
 # One batch, in memory; GDAL's own limit is a quarter of the machine's.
 BATCH_BYTES = 2 * 1024 * 1024  # at a time: more is memory that is new to the process, batch for batch
 GEOJSON = ("GeoJSON", "GeoJSONSeq")
@@ -28,7 +30,8 @@ def open_ogr(path: Path, wanted: Wanted) -> Source:
     info = _information(where, path, wanted)
     options: dict[str, Any] = {"layer": info["layer_name"], "encoding": wanted.encoding, "batch_size": BATCH_ROWS}
     ids = _ids(info, wanted)
-    batches = partial(_batches, where, options, [*info["fields"]], ids, info["geometry_type"] is not None)
+    least = info["features"] if info["driver"] in COUNTED else 0
+    batches = partial(_batches, where, options, [*info["fields"]], ids, info["geometry_type"] is not None, least)
     columns = _columns(where, options, [*info["fields"]], batches)
     return Source(
         name=info["layer_name"],
@@ -108,16 +111,20 @@ def _opened(where: str, **options: Any) -> Any:
 
 
 def _batches(
-    where: str, options: Mapping[str, Any], names: list[str], ids: str | None, has_geometry: bool
+    where: str, options: Mapping[str, Any], names: list[str], ids: str | None, has_geometry: bool, least: int
 ) -> Iterator[Batch]:
+    rows = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         try:
             with _opened(where, datetime_as_string=True, return_fids=True, **options) as (_, reader):
                 for batch in reader:
                     yield _batch(batch, names, ids, has_geometry)
-        except (RuntimeError, pyarrow.ArrowException) as error:
+                    rows += batch.num_rows
+        except (OSError, RuntimeError, pyarrow.ArrowException) as error:
             raise LoadError(f"GDAL cannot read on: {error}") from None
+    if rows < least:
+        raise LoadError(f"the file is not whole: it ends after {rows:,} of {least:,} rows")
 
 
 def _batch(batch: Any, names: list[str], ids: str | None, has_geometry: bool) -> Batch:

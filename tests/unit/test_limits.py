@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from service.heap import trim
+from service.heap import give_back
 from service.interceptors.backlog import Backlog
 from service.limits.buckets import MOST_CALLERS, Buckets
 from service.limits.comeback import FIRST, LAST, LEAST_RATE, SHARE, WINDOW, Comeback
@@ -233,7 +233,7 @@ def test_without_a_limit_nobody_looks(tmp_path: Path, files: dict[str, str]) -> 
 
 
 def test_memory_can_be_given_back() -> None:
-    trim()
+    give_back()
 
 
 def test_grpc_is_asked_how_many_wait_only_where_not_all_calls_were_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
-"""Parquet without geometries, with those of other encodings, and damaged; and CSV in an encoding that is not said."""
+"""Parquet without geometries, with those of other encodings, and damaged; FlatGeobuf that is cut off; and CSV in an
+encoding that is not said."""
 
 import json
 from pathlib import Path
@@ -6,8 +7,10 @@ from typing import Any
 
 import pyarrow
 import pyarrow.parquet as parquet
+import pyogrio  # type: ignore[import-untyped]
 import pytest
 import shapely
+from geopandas import GeoDataFrame
 
 from service.loading.errors import LoadError
 from service.loading.files import open_source
@@ -69,6 +72,20 @@ def test_parquet_whose_rows_are_damaged_is_read_as_far_as_it_goes(tmp_path: Path
 
     with pytest.raises(LoadError, match=f"{path} cannot be read on: "):
         list(source.batches())
+
+
+@pytest.mark.parametrize("share", [0.5, 0.75, 0.9, 0.99])
+def test_a_file_that_is_cut_off_is_never_taken_for_a_whole_one(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "p.fgb"
+    frame = GeoDataFrame({"name": ["a"] * 1000}, geometry=POINTS * 500, crs=4326)
+    pyogrio.write_dataframe(frame, path, SPATIAL_INDEX="NO")
+    content = path.read_bytes()
+
+    first = int(share * len(content))
+    for cut in range(first, first + 120, 8):  # inside features, and between them
+        path.write_bytes(content[:cut])
+        with pytest.raises(LoadError, match=r"GDAL cannot read on: |the file is not whole: it ends after "):
+            list(open_source(path, Wanted()).batches())
 
 
 ENCODINGS = {
