@@ -21,7 +21,12 @@ def figures(result: Result) -> str:
 def ahead() -> str:
     """The peers that are ahead of the service somewhere, where both answer the same, and where."""
     contests = [suite for suite in ("peers", "pages") if Result.is_there(suite)]
-    lost = [(suite, each) for suite in contests for each in Result.read(suite).figures if _is_lost(each)]
+    contested = [
+        (suite, each) for suite in contests for each in Result.read(suite).figures if each.goal in ("> 1", "< 1")
+    ]
+    if not contested:
+        return "Nobody was measured yet where both answer the same."
+    lost = [(suite, each) for suite, each in contested if _is_lost(each)]
     if not lost:
         return "No peer is ahead of the service where both answer the same."
     told = [f"- {_plain(each.name, suite)}: {_ratio(each)}" for suite, each in lost]
