@@ -5,10 +5,6 @@ costs three times as much as gRPC itself. Here the loop takes the steps that gRP
 there at once, and a call costs one task. A thread waits for the queue while it is empty, and sleeps while the loop is
 at it, so that the two never compete for the interpreter. Streams are left to grpc.aio, on the same server and port.
 
-Each batch of operations that gRPC is given, and each event that comes of it, costs about as much as reading a request.
-So most calls have two: one for what is asked, one for the answer. Whether a caller leaves before it has that is asked
-only for calls that are still open at a second sweep.
-
 What is used of gRPC is what its own threaded server (`grpc._server`) is made of, and one thing besides: the core of the
 server is looked up in the object that grpc.aio keeps it in. Where it is not found, grpc.aio serves all calls.
 """
@@ -32,20 +28,15 @@ Metadata = Sequence[tuple[str, str | bytes]]
 
 ASKED = 16  # calls of a method that gRPC may hand over before anybody looks
 AT_ONCE = 64  # steps that are taken before the loop sees to others
-SWEEP_SECONDS = 0.1  # how often it is looked which calls are still open
 NEVER = 1e11  # seconds since the epoch; what is due after that has no deadline
 JOIN_SECONDS = 5.0
 _DONE = cygrpc.CompletionType.operation_complete
 _OVER = cygrpc.CompletionType.queue_shutdown
 _PAST = 0.0  # a moment that has passed: whoever waits until then does not wait
 _OK = grpc.StatusCode.OK.value[0]
-_REQUEST = cygrpc.ReceiveMessageOperation
-_CLOSE = cygrpc.ReceiveCloseOnServerOperation
+_HEADERS = cygrpc.SendInitialMetadataOperation
 _MESSAGE = cygrpc.SendMessageOperation
 _STATUS = cygrpc.SendStatusFromServerOperation
-# The same for all calls: nothing is in the one, and what becomes of the other nobody reads.
-_NO_HEADERS = cygrpc.SendInitialMetadataOperation((), 0)
-_UNREAD_CLOSE = _CLOSE(0)
 
 Start = Callable[["StraightContext", bytes], "asyncio.Task[None] | None"]
 
@@ -64,15 +55,12 @@ class StraightContext:
         "_entered",
         "_gone",
         "_metadata",
-        "_open",
         "_start",
         "_task",
         "_trailing",
-        "_watched",
     )
 
-    def __init__(self, event: Any, start: Start, opened: "set[StraightContext]") -> None:
-        """It is one of those `opened` until it is answered."""
+    def __init__(self, event: Any, start: Start) -> None:
         self._call = event.call
         self._details = event.call_details
         self._metadata: Metadata = event.invocation_metadata
@@ -80,10 +68,9 @@ class StraightContext:
         self._trailing: Metadata = ()
         self._code: grpc.StatusCode | None = None
         self._task: asyncio.Task[None] | None = None
-        self._entered = self._ended = self._gone = self._watched = False
-        self._open = opened
-        opened.add(self)
-        self._call.start_server_batch((_REQUEST(0),), self._received)
+        self._entered = self._ended = self._gone = False
+        self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(0),), self._closed)
+        self._call.start_server_batch((cygrpc.ReceiveMessageOperation(0),), self._received)
 
     def invocation_metadata(self) -> Metadata:
         return self._metadata
@@ -112,26 +99,20 @@ class StraightContext:
         raise AbortError
 
     def enter(self) -> None:
-        if self.time_remaining() == 0:  # gRPC tells the caller, and us only if we asked
-            self.abandon()
         if self._gone:
             raise asyncio.CancelledError
         self._entered = True
 
     def answer(self, response: bytes) -> None:
-        self._send(_NO_HEADERS, _MESSAGE(response, 0), _STATUS(self._trailing, _OK, b"", 0))
+        self._ended = True
+        operations = (_HEADERS((), 0), _MESSAGE(response, 0), _STATUS(self._trailing, _OK, b"", 0))
+        self._call.start_server_batch(operations, _nothing)
 
     def end(self, code: grpc.StatusCode, details: str, trailing: Metadata) -> None:
         """Without an answer."""
-        self._send(_NO_HEADERS, _STATUS(tuple(trailing), code.value[0], details.encode(), 0))
-
-    def _send(self, *operations: Any) -> None:
-        """With it, if that was not asked before, the end of the call, without which gRPC would keep it."""
         self._ended = True
-        if self._gone:  # the queue may be, too
-            return
-        self._open.discard(self)
-        self._call.start_server_batch(operations if self._watched else (*operations, _UNREAD_CLOSE), _nothing)
+        operations = (_HEADERS((), 0), _STATUS(tuple(trailing), code.value[0], details.encode(), 0))
+        self._call.start_server_batch(operations, _nothing)
 
     def leave(self) -> None:
         """Nobody waits for ever, whatever went wrong; and what knows of one another is parted."""
@@ -139,31 +120,19 @@ class StraightContext:
         if not (self._ended or self._gone):
             self.end(grpc.StatusCode.INTERNAL, "internal error", self._trailing)
 
-    def watch(self) -> None:
-        """From here on it is known when the caller leaves, or its deadline passes."""
-        self._watched = True
-        self._call.start_server_batch((_CLOSE(0),), self._closed)
-
-    def abandon(self) -> None:
-        """Nobody waits for it any more, and nothing more can be sent."""
-        self._gone = True
-        self._open.discard(self)
-        if self._entered and self._task is not None:
-            self._task.cancel()
-
     # Steps that gRPC has done.
 
     def _received(self, event: Any) -> None:
         request = event.batch_operations[0].message()
-        if request is None:  # the caller has left before it had asked
-            self.abandon()
-        elif not self._gone:
+        if request is not None and not self._gone:  # the caller has not left before it had asked
             self._task = copy_context().run(self._start, self, request)
 
     def _closed(self, event: Any) -> None:
         """The call is over for gRPC: it was answered, or its caller has left, or its deadline has passed."""
         if event.batch_operations[0].cancelled():
-            self.abandon()
+            self._gone = True
+            if self._entered and self._task is not None:
+                self._task.cancel()
 
 
 def _nothing(event: Any) -> None:
@@ -179,11 +148,6 @@ class StraightCalls:
         self._queue = cygrpc.CompletionQueue()
         core.register_completion_queue(self._queue)
         self._methods: list[_Method] = []
-        # Calls of which it is not known whether their callers leave: since the last sweep, and from before it.
-        self._opened: set[StraightContext] = set()
-        self._older: set[StraightContext] = set()
-        self._sweeping: asyncio.TimerHandle | None = None
-        self._closed = False
         self.emptied = 0
         """How often all that there was had been taken."""
         self._turn = Lock()
@@ -203,7 +167,7 @@ class StraightCalls:
     def add(self, path: str, start: Start) -> None:
         """`start` begins to serve a call, and returns the task that goes on with it if it is not over."""
         self._core.register_method(path)
-        self._methods.append(_Method(self, path, start))
+        self._methods.append(_Method(self._core, self._queue, path, start))
 
     def begin(self) -> None:
         for method in self._methods:
@@ -212,34 +176,9 @@ class StraightCalls:
         self._thread.start()
 
     async def close(self) -> None:
-        self._closed = True
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-        for context in (*self._opened, *self._older):
-            context.abandon()
         self._queue.shutdown()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, JOIN_SECONDS)
-
-    def ask(self, path: str, arrived: Callable[[Any], None]) -> None:
-        """gRPC for one more call of a method."""
-        try:
-            self._core.request_registered_call(self._queue, self._queue, path, arrived)
-        except ValueError:  # the server is shutting down
-            return
-
-    def open(self, event: Any, start: Start) -> None:
-        """A call that has arrived."""
-        StraightContext(event, start, self._opened)
-        if self._sweeping is None and not self._closed:
-            self._sweeping = self._loop.call_later(SWEEP_SECONDS, self._sweep)
-
-    def _sweep(self) -> None:
-        """Every call that takes long is come upon twice."""
-        for context in self._older:
-            context.watch()
-        self._older, self._opened = self._opened, set()
-        self._sweeping = self._loop.call_later(SWEEP_SECONDS, self._sweep) if self._older else None
 
     def _wait(self) -> None:
         """On the thread."""
@@ -268,17 +207,22 @@ class StraightCalls:
 
 
 class _Method:
-    __slots__ = ("_calls", "_path", "_start")
+    __slots__ = ("_core", "_path", "_queue", "_start")
 
-    def __init__(self, calls: StraightCalls, path: str, start: Start) -> None:
-        self._calls = calls
+    def __init__(self, core: Any, queue: Any, path: str, start: Start) -> None:
+        self._core = core
+        self._queue = queue
         self._path = path
         self._start = start
 
     def ask(self) -> None:
-        self._calls.ask(self._path, self._arrived)
+        """For one more call."""
+        try:
+            self._core.request_registered_call(self._queue, self._queue, self._path, self._arrived)
+        except ValueError:  # the server is shutting down
+            return
 
     def _arrived(self, event: Any) -> None:
         if event.success:  # there is a call, and not only the end of the server
             self.ask()
-            self._calls.open(event, self._start)
+            StraightContext(event, self._start)
