@@ -75,9 +75,7 @@ class SpatialServicer:
             self._familiar.learn(asked, page)
         assert page is not None
         answer = await self._lanes.answer(page.search)
-        return self._responses.page(
-            page, answer, lambda: bound_to(query_pb2.SearchRadiusRequest.FromString(asked.sent))
-        )
+        return self._responses.page(page, answer, lambda: bound_to(asked.request))
 
     async def SearchNearest(self, request: query_pb2.SearchNearestRequest, context: Context) -> bytes:
         answer = await self._lanes.answer(await self._references.read(self._requests.nearest, request))
