@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from geoalchemy2 import Geometry
-from sqlalchemy import Column, ColumnElement, Table, inspect
+from sqlalchemy import CheckConstraint, Column, ColumnElement, Table, inspect
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -17,7 +17,7 @@ from service.access import ACCESS, Scope
 from service.domain import Key
 from service.errors import InternalError, InvalidArgument, NotFound, Reason
 from service.geography import geography
-from service.mapping import KEPT_BY_SERVER
+from service.mapping import KEPT_BY_SERVER, on_earth
 from service.models import Base, District, Facility, Parcel, Zone
 
 WGS84 = 4326
@@ -70,6 +70,7 @@ class Layer:
     read_only: str = ""  # why they may not, though they were to
     no_overlap: bool = False  # whether no feature's interior may meet another's
     versioned: bool = False  # whether rows have versions, as those of tables do
+    boxable: bool = False  # whether it has nothing but points, all kept on the Earth, and an index in the plane
 
     @property
     def is_geography(self) -> bool:
@@ -281,7 +282,15 @@ def mapped_layer(
         writable=_takes_values(column),
         no_overlap=no_overlap,
         versioned=True,
+        boxable=column.type.geometry_type == "POINT" and _kept_on_earth(column),
     )
+
+
+def _kept_on_earth(column: Column[Any]) -> bool:
+    """Whether a check holds its points within ±180 and ±90 degrees."""
+    rule = str(on_earth(column.name).sqltext)
+    checks = (each for each in column.table.constraints if isinstance(each, CheckConstraint))
+    return any(str(check.sqltext) == rule for check in checks)
 
 
 def _takes_values(column: Column[Any]) -> bool:

@@ -88,6 +88,7 @@ class Question(NamedTuple):
     heavy: bool = False
     filter: Filter | None = None
     within: bool = False  # whether an area is among the arguments
+    boxed: bool = False  # whether a box of degrees is around all of a circle on the Earth
     revision: int = 0  # of the layer
 
 
@@ -122,9 +123,9 @@ class Shape:
     """What calls must have in common to share a statement.
 
     `variant` is how distances are measured or shapes compared; `limit` the rows per probe; `resumed` whether the
-    answer starts after a key; `within` whether features must meet an area besides. `revision` is the layer's, 0 for
-    what it is now. `constant` asks for a statement with the probe as a constant, which the planner can weigh: best for
-    a big probe that runs alone.
+    answer starts after a key; `within` whether features must meet an area besides; `boxed` whether a circle on the
+    Earth is looked for by a box of degrees around it. `revision` is the layer's, 0 for what it is now. `constant` asks
+    for a statement with the probe as a constant, which the planner can weigh: best for a big probe that runs alone.
     """
 
     kind: Kind
@@ -137,12 +138,13 @@ class Shape:
     result: Result = Result.FEATURES
     filter: Filter | None = None
     within: bool = False
+    boxed: bool = False
     revision: int = 0
     _hash: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         # Looked up several times for every call, so hashed once.
-        asked = (self.kind, self.layer, self.revision, self.variant, self.filter, self.within)
+        asked = (self.kind, self.layer, self.revision, self.variant, self.filter, self.within, self.boxed)
         answered = (self.output, self.limit, self.resumed, self.constant, self.result)
         object.__setattr__(self, "_hash", hash((asked, answered)))
 

@@ -65,6 +65,7 @@ def everything(question: Question, output: Output, after: After = (), *, ordered
         constant=True,
         result=result,
         filter=question.filter,
+        boxed=question.boxed,
         revision=question.revision,
     )
     return Search(shape, question.arguments + after, heavy=True)

@@ -12,6 +12,7 @@ from service.catalog import Layer
 from service.codec.geometry import point_hexewkb
 from service.codec.questions import far_radius
 from service.codec.requests import HEAVY_ROWS, RequestReader
+from service.db.boxes import encloses, measured_on_earth
 from service.domain import Page, Search, Shape
 from service.errors import SpatialError
 from spatial.v1 import query_pb2
@@ -87,12 +88,14 @@ class FamiliarSearches:
     def _remember(self, sent: bytes, places: tuple[int, int, int], page: Page) -> None:
         if self._count >= MOST_KNOWN:
             self._layouts, self._count = {}, 0
+        shape = page.search.shape
+        layer = self._questions.layer(shape.layer)
+        if layer.boxable and measured_on_earth(shape.variant) and not shape.boxed:
+            return  # few have no box: others are not to be taken for the like of them
         layouts = self._layouts.setdefault(len(sent), [])
         layout = next((each for each in layouts if each.places == places), None)
         if layout is None:
             layouts[MOST_LAYOUTS - 1 :] = [layout := _Layout(places)]
-        shape = page.search.shape
-        layer = self._questions.layer(shape.layer)
         far = 0.0 if (shape.limit or 0) > HEAVY_ROWS else far_radius(layer, shape.variant)
         layout.known[layout.around(sent)] = _Known(layer, shape, page.size, far)
         self._count += 1
@@ -105,6 +108,8 @@ class FamiliarSearches:
                 (latitude,), (longitude,), (radius,) = (_DOUBLE.unpack_from(sent, place) for place in layout.places)
                 right = -90.0 <= latitude <= 90.0 and -180.0 <= longitude <= 180.0
                 if not (right and 0.0 <= radius <= self._questions.max_radius and self._is_current(known.layer)):
+                    return None
+                if known.shape.boxed and not encloses(longitude, latitude, radius):
                     return None
                 arguments = (point_hexewkb(longitude, latitude), radius)
                 return Page(Search(known.shape, arguments, radius > known.far), known.size)

@@ -82,15 +82,14 @@ class FunctionReader:
 
     def temporal(self, function: str, arguments: Sequence[Any]) -> Node:
         kind = self._kind_of_moments(arguments)
+        said = function.upper()
         left, right = arguments
         if _is_interval(left):
             function, left, right = _TURNED.get(function, function), right, left
         if not _is_interval(right):
-            return self._moments(function, self._moment(left, kind), self._moment(right, kind))
+            return self._moments(function, said, self._moment(left, kind), self._moment(right, kind))
         if _is_interval(left) or function in ("t_contains", "t_equals"):
-            raise self._text.error(
-                Reason.INVALID_FILTER, f"{function.upper()} compares a moment with an interval or another"
-            )
+            raise self._text.error(Reason.INVALID_FILTER, f"{said} compares a moment with an interval or another")
         moment = self._moment(left, kind)
         start, end = self._interval(right["interval"], kind)
         if function in ("t_after", "t_before"):
@@ -101,9 +100,9 @@ class FunctionReader:
         meeting = _all(begun + ([] if end is None else [[operator, moment, end]]))
         return ["not", meeting] if function == "t_disjoint" else meeting
 
-    def _moments(self, function: str, left: Node, right: Node) -> Node:
+    def _moments(self, function: str, said: str, left: Node, right: Node) -> Node:
         if function not in _OPERATORS:
-            raise self._text.error(Reason.INVALID_FILTER, f"{function.upper()} compares a moment with an interval")
+            raise self._text.error(Reason.INVALID_FILTER, f"{said} compares a moment with an interval")
         return [_OPERATORS[function], left, right]
 
     def _kind_of_moments(self, arguments: Sequence[Any]) -> ValueKind:

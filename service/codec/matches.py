@@ -1,7 +1,7 @@
 """Matches: from the messages of a stream to searches, one for each probe, and from their answers to responses."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -51,11 +51,13 @@ class Probed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """What a stream asks about each of its probes: `limit` is the features wanted of each."""
+    """What a stream asks about each of its probes: `limit` is the features wanted of each. `boxed` is the shape of
+    those with a box around them, which may go with others that are `shared`."""
 
     inquiry: Inquiry
     limit: int
     shared: Shape
+    boxed: Shape
     constant: Shape
 
     def read(self, index: int, message: query_pb2.MatchProbe, stored: Stored | SpatialError | None = None) -> Probed:
@@ -80,7 +82,7 @@ class Matching:
             if isinstance(stored, SpatialError):
                 raise stored.at("feature")
             question = self.inquiry.about(probe, stored)
-        shape = self.constant if question.big else self.shared
+        shape = self.constant if question.big else self.boxed if question.boxed else self.shared
         alone = question.big or (question.heavy and not self.inquiry.heavy)
         return Probed(key, Search(shape, question.arguments, heavy=True), alone)
 
@@ -112,21 +114,17 @@ class MatchReader:
         limit = fields.size(request.limit, DEFAULT_LIMIT, self._most, "limit")
         # One more shows whether there are more.
         fetched = limit if inquiry.kind is Kind.NEAREST else limit + 1
-        shared, constant = (
-            Shape(
-                inquiry.kind,
-                inquiry.layer.name,
-                output,
-                inquiry.variant,
-                fetched,
-                constant=constant,
-                filter=inquiry.filter,
-                within=inquiry.within,
-                revision=inquiry.layer.revision,
-            )
-            for constant in (False, True)
+        shared = Shape(
+            inquiry.kind,
+            inquiry.layer.name,
+            output,
+            inquiry.variant,
+            fetched,
+            filter=inquiry.filter,
+            within=inquiry.within,
+            revision=inquiry.layer.revision,
         )
-        return Matching(inquiry, limit, shared, constant)
+        return Matching(inquiry, limit, shared, replace(shared, boxed=True), replace(shared, constant=True))
 
     def _inquiry(self, query: query_pb2.Query) -> Inquiry:
         kind = query.WhichOneof("kind")

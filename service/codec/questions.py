@@ -11,6 +11,7 @@ from service.codec.fields import at
 from service.codec.filters import FilterReader
 from service.codec.geometry import ProbeGeometry, ProbeReader, Stored
 from service.codec.systems import in_degrees
+from service.db.boxes import has_box
 from service.domain import Argument, DistanceModel, Filter, Kind, Output, Predicate, Question
 from service.errors import FailedPrecondition, InvalidArgument, Reason
 from spatial.v1 import geometry_pb2, query_pb2
@@ -205,5 +206,6 @@ def _question(
         big=big,
         heavy=heavy or big,
         filter=filtered,
+        boxed=has_box(layer, kind, variant, arguments),
         revision=layer.revision,
     )

@@ -97,6 +97,7 @@ class RequestReader:
             result=Result.COUNT,
             filter=question.filter,
             within=question.within,
+            boxed=question.boxed,
             revision=question.revision,
         )
         return Count(Search(shape, question.arguments, heavy=True), estimated(request))
@@ -131,7 +132,7 @@ class RequestReader:
     def _shape(self, question: Question, output: query_pb2.Output, limit: int, resumed: bool) -> Shape:
         """The shape of an answer, kept: most calls ask like one before them, and reading an Output is not cheap."""
         asked = (question.kind, question.layer, question.revision, question.variant, question.big)
-        key = (*asked, question.filter, question.within, limit, resumed, output.SerializeToString())
+        key = (*asked, question.filter, question.within, question.boxed, limit, resumed, output.SerializeToString())
         shape = self._shapes.get(key)
         if shape is None:
             wanted = self.questions.output(self.questions.layer_of(question), output)
@@ -145,6 +146,7 @@ class RequestReader:
                 constant=question.big,
                 filter=question.filter,
                 within=question.within,
+                boxed=question.boxed,
                 revision=question.revision,
             )
             if len(self._shapes) >= MOST_SHAPES:

@@ -4,6 +4,7 @@ import json
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -77,6 +78,7 @@ def _number_encoder(name: str, null: bytes, plain: Callable[[Any], bool], encode
     return write
 
 
+@lru_cache(maxsize=256)  # what was written in one transaction has the same
 def _timestamp(microseconds: int) -> bytes:
     """RFC 3339, or a word for what is none: PostgreSQL's infinities, and years beyond 9999."""
     infinity = _INFINITY.get(microseconds)

@@ -15,6 +15,7 @@ from service.db.copy import Wire
 Offsets = npt.NDArray[np.int64]
 Buffer = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
+Sizes = Offsets | int  # one where all are the same
 Contents = Sequence[bytes | memoryview | None]
 
 SPARE_BYTES = 8  # before and behind what lies in a buffer: a value can be read also where it is null
@@ -124,11 +125,10 @@ def _texts(nullable: bool, room: bool) -> Assembly:
 
 def _texts_with_room(count: int, contents: Contents) -> Values:
     buffer = _buffer(contents, slot=_SLOT)
-    zeros = np.flatnonzero(buffer[SPARE_BYTES:-SPARE_BYTES] == 0)
-    _check(count, len(zeros) // len(_SLOT))
-    starts = zeros[1::2] + (SPARE_BYTES + 1)
-    ends = np.append(starts[1:] - len(_SLOT), len(buffer) - SPARE_BYTES)
-    return Values(buffer, starts, ends - starts, len(_SLOT))
+    (zeros,) = (buffer[SPARE_BYTES:-SPARE_BYTES] == 0).nonzero()  # those of the last slot stand behind the last value
+    _check(count, len(zeros) // len(_SLOT) - 1)
+    starts = zeros[1:-1:2] + (SPARE_BYTES + 1)
+    return Values(buffer, starts, zeros[2::2] + SPARE_BYTES - starts, len(_SLOT))
 
 
 def _texts_alone(count: int, contents: Contents) -> Values:
@@ -186,19 +186,25 @@ def _with_exact_room(count: int, contents: Contents, lengths: Contents) -> Value
     first = 0
     pieces: list[bytes | memoryview | None] = []
     for content, some in zip(contents, lengths, strict=True):
-        pieces += [bytes(int(prefixes[first])), content]
+        pieces += [bytes(prefixes if isinstance(prefixes, int) else int(prefixes[first])), content]
         first += len(some or b"") // 4
     return Values(_buffer(pieces, int(ends[-1])), SPARE_BYTES + ends - known, sizes, _ENOUGH_ROOM)
 
 
-def prefix_sizes(lengths: Offsets) -> Offsets:
+def prefix_sizes(lengths: Offsets) -> Sizes:
     """How many bytes a tag below 16 and a length take in protobuf."""
+    longest = int(np.maximum.reduce(lengths))
+    if (size := _prefix_size(longest)) == _prefix_size(int(np.minimum.reduce(lengths))):
+        return size
     sizes = np.full(len(lengths), 2)
-    longest = int(lengths.max(initial=0))
     for bits in (7, 14, 21, 28):
         if longest >> bits:
             sizes += lengths >= 1 << bits
     return sizes
+
+
+def _prefix_size(length: int) -> int:
+    return 1 + max(1, -(-length.bit_length() // 7))
 
 
 def _sizes(count: int, lengths: Contents) -> Offsets:
@@ -214,12 +220,12 @@ def _mask(count: int, known: Contents) -> Mask:
 
 
 def _buffer(contents: Contents, expected: int | None = None, slot: bytes = b"") -> Buffer:
-    """All of the contents between spare bytes, and before each the slot that else is only between values."""
+    """All of the contents between spare bytes, and before each, and behind the last, the slot that else is only between
+    values."""
     spare = bytes(SPARE_BYTES)
-    joined = bytearray(slot).join([spare, *(content for content in contents if content is not None)])
-    joined += spare
+    joined = bytearray(slot).join([spare, *(content for content in contents if content is not None), spare])
     if expected is not None:
-        _check(expected + 2 * SPARE_BYTES, len(joined))
+        _check(expected + 2 * SPARE_BYTES + len(slot), len(joined))
     return np.frombuffer(joined, np.uint8)
 
 

@@ -9,9 +9,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
 from service.catalog import Layer
+from service.db.boxes import box, measured_on_earth
 from service.db.columns import Expression
 from service.db.plane import has_window, window
-from service.domain import DistanceModel, Kind, Shape
+from service.domain import Kind, Result, Shape
 
 # The arguments that a probe of each kind brings, in the order of Search.arguments, and those that say after which row
 # an answer goes on.
@@ -59,11 +60,18 @@ def probes(layer: Layer, shape: Shape) -> FromClause:
     if shape.constant:
         given = {name: cast(bindparam(name), _type(layer, name)) for name in names}
         values = _arguments(layer, shape, given)
-        return select(cast(literal_column("1"), BigInteger).label("ordinal"), *values).subquery(_NAME)
+        probe = select(cast(literal_column("1"), BigInteger).label("ordinal"), *values)
+        # Where the planner sees the box it gathers places of many rows before it reads one, and the first of a stream
+        # comes late.
+        return (probe.offset(literal_column("0")) if _first_at_once(shape) else probe).subquery(_NAME)
     arrays = [cast(bindparam(name, type_=Text()), ARRAY(_type(layer, name))) for name in names]
     unnested = func.unnest(*arrays).table_valued(*names, with_ordinality="ordinal", name="given").render_derived()
     values = _arguments(layer, shape, {name: unnested.c[name] for name in names})
     return select(unnested.c.ordinal, *values).cte(_NAME).prefix_with("MATERIALIZED")
+
+
+def _first_at_once(shape: Shape) -> bool:
+    return shape.boxed and shape.result is Result.ALL
 
 
 def _type(layer: Layer, name: str) -> TypeEngine[Any]:
@@ -78,12 +86,15 @@ def _arguments(layer: Layer, shape: Shape, given: Mapping[str, Expression]) -> l
         made = _made(layer, given["geometry"])
         parts = first_and_last(made) if shape.kind is Kind.WINDOW else (made,)
         values += [window(part, given.get("radius")).label(name) for part, name in zip(parts, WINDOWS, strict=False)]
+    if shape.boxed:
+        point = _geometry(given["geometry"])
+        values += [point.label("point"), box(point, given["radius"]).label("box")]
     return values
 
 
 def _argument(layer: Layer, shape: Shape, name: str, value: Expression) -> Expression:
     if name == "geometry":
-        made = _made(layer, value)
+        made = _geometry(value) if shape.boxed else _made(layer, value)
         return func.geography(made) if measures_on_earth(shape) else made
     if name == "within":
         return _made(layer, value)
@@ -94,8 +105,13 @@ def _argument(layer: Layer, shape: Shape, name: str, value: Expression) -> Expre
 
 def _made(layer: Layer, value: Expression) -> Expression:
     """The geometry that a caller sent, in the layer's CRS."""
-    made: Expression = func.geometry(value, type_=Geometry(spatial_index=False))
+    made = _geometry(value)
     return func.ST_Transform(made, literal_column(str(layer.srid)), type_=made.type) if layer.srid else made
+
+
+def _geometry(value: Expression) -> Expression:
+    """The geometry that a caller sent; one with a box is in the layer's CRS already."""
+    return func.geometry(value, type_=Geometry(spatial_index=False))
 
 
 def _approach(layer: Layer, shape: Shape, geometry: Expression) -> Expression:
@@ -112,7 +128,7 @@ def _approach(layer: Layer, shape: Shape, geometry: Expression) -> Expression:
 
 
 def measures_on_earth(shape: Shape) -> bool:
-    return shape.variant in (DistanceModel.SPHEROID, DistanceModel.SPHERE)
+    return measured_on_earth(shape.variant)
 
 
 def first_and_last(geometry: Expression) -> tuple[Expression, Expression]:

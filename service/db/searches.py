@@ -25,17 +25,56 @@ PREDICATES: Mapping[Predicate, str] = {
     Predicate.OVERLAPS: "ST_Overlaps",
     Predicate.EQUALS: "ST_Equals",
 }
-_REACH = "spatial_reach"  # beside a layer's table, which may be called anything
+_MEASURE = "_ST_DWithin"  # what PostGIS's own ST_DWithin measures with, after it has asked the geography's index
+_REACH, _MEASURED = "spatial_reach", "spatial_measured"  # beside a layer's table, which may be called anything
+_METERS: Expression = literal_column(f"{_MEASURED}.meters", Float(53))
+_SPHEROID = "CAST('SPHEROID[\"WGS 84\",6378137,298.257223563]' AS spheroid)"
+_WITH_DISTANCES = (Result.FEATURES, Result.ALL, Result.ALL_BY_KEY)
 
 
 def _radius(layer: Layer, shape: Shape, probe: FromClause, columns: tuple[Column, ...]) -> Select[Any]:
-    reached = _within(layer, shape, probe, _reach(shape, probe.c.radius))
-    found = _select(layer, shape, probe, columns).where(reached, *_windowed(layer, probe))
+    found = _select(layer, shape, probe, columns)
+    if _measured_once(shape):
+        found = found.select_from(layer.table).join(_measurement(layer, probe), true())
+    found = found.where(*_reached(layer, shape, probe))
     if shape.resumed and nearest_comes_first(shape):
         found = found.where(
             tuple_(_distance(layer, shape, probe), layer.key) > tuple_(probe.c.after_distance, probe.c.after_key)
         )
     return _nearest_first(layer, shape, probe, found)
+
+
+def _reached(layer: Layer, shape: Shape, probe: FromClause) -> Sequence[Expression]:
+    """That a row is within the radius, and what indexes are asked besides."""
+    distance = _reach(shape, probe.c.radius)
+    if not shape.boxed:
+        return [_within(layer, shape, probe, distance), *_windowed(layer, probe)]
+    inside = layer.geometry.op("&&", is_comparison=True)(probe.c.box)
+    if _measured_once(shape):
+        return [inside, distance >= _METERS]
+    measure = getattr(func, _MEASURE)
+    measured: Expression = measure(layer.geography, probe.c.geometry, distance, *_spheroid(shape))
+    return [inside, measured]
+
+
+def _measured_once(shape: Shape) -> bool:
+    """Whether the distance that is answered is also what tells who is within it: between two points on the spheroid
+    PostGIS can measure without making geographies of them."""
+    return shape.boxed and shape.variant is DistanceModel.SPHEROID and shape.result in _WITH_DISTANCES
+
+
+def _rounded(meters: Expression) -> Expression:
+    """As ST_Distance rounds it on geographies, so that it is the same however it was measured."""
+    steps = literal_column("1e8", Float(53))
+    nearest: Expression = func.floor(meters * steps + literal_column("0.5"), type_=Float(53)) / steps
+    return nearest
+
+
+def _measurement(layer: Layer, probe: FromClause) -> FromClause:
+    meters = func.ST_DistanceSpheroid(layer.geometry, probe.c.point, literal_column(_SPHEROID), type_=Float(53))
+    # OFFSET keeps the planner from writing it wherever it is named.
+    measured = select(meters.label("meters")).correlate(layer.table, probe).offset(literal_column("0"))
+    return measured.lateral(_MEASURED)
 
 
 def _reach(shape: Shape, distance: Expression) -> Expression:
@@ -146,6 +185,8 @@ def _target(layer: Layer, shape: Shape) -> Expression:
 
 
 def _distance(layer: Layer, shape: Shape, probe: FromClause) -> Expression:
+    if _measured_once(shape):
+        return _rounded(_METERS)
     return func.ST_Distance(_target(layer, shape), probe.c.geometry, *_spheroid(shape), type_=Float(53))
 
 

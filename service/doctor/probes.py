@@ -7,6 +7,7 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
+from service.db.boxes import has_box
 from service.db.plans import Plan
 from service.db.queries import Statement, build
 from service.doctor.checks import rows, unexamined
@@ -42,7 +43,8 @@ def _sample(cursor: Cursor, subject: Subject) -> str | None:
 def _searched(cursor: Cursor, subject: Subject, sample: str, tolerance: Tolerance) -> Iterator[Timing | Finding]:
     layer = subject.layer
     model = DistanceModel.SPHEROID if layer.geodetic else DistanceModel.PLANAR
-    shape = Shape(Kind.RADIUS, layer.name, Output((), View.NONE), model, limit=FEATURES, revision=layer.revision)
+    boxed = has_box(layer, Kind.RADIUS, model, (sample.lower(), 1.0))
+    shape = Shape(Kind.RADIUS, layer.name, Output((), View.NONE), model, FEATURES, boxed=boxed, revision=layer.revision)
     statement = build(layer, shape)
     arguments = statement.parameters([f"{{{sample}}}", "{1}" if layer.geodetic else "{0}"])
     plan = Plan.of(_explained(cursor, "EXPLAIN (VERBOSE, FORMAT JSON)", statement, arguments))

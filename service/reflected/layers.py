@@ -1,15 +1,16 @@
 """A geometry column of a relation as a layer; what cannot be one is refused with its reason."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from geoalchemy2 import Geography, Geometry
 from sqlalchemy import Column, MetaData, Table, func
 
-from service.catalog import Layer, Property
+from service.catalog import WGS84, Layer, Property
 from service.db.describe import Description
-from service.db.indexes import quoted
+from service.db.indexes import quoted, serves_plane
 from service.db.problems import is_usable, spatial_index
+from service.reflected.bounds import keeps_on_earth
 from service.reflected.relations import KINDS, TABLES, VIEW, ColumnFacts, Relation
 from service.reflected.types import key_type, property_types
 from service.reflected.wanted import LayerOptions
@@ -42,7 +43,7 @@ class Candidate:
         # geometry() of a geography is what an index in the plane would be on.
         plane: Any = func.geometry(stored, type_=Geometry(spatial_index=False)) if self.column.geography else stored
         read_only = self._read_only(key) if self.options.writable else ""
-        return Layer(
+        layer = Layer(
             name=self.name,
             description=self.options.description or self.relation.comment or "",
             table=table,
@@ -59,6 +60,14 @@ class Candidate:
             no_overlap=self.options.no_overlap and not read_only,
             versioned=self.relation.kind in TABLES,
         )
+        return replace(layer, boxable=self._boxable(layer))
+
+    def _boxable(self, layer: Layer) -> bool:
+        """Only what the table itself enforces can be relied upon."""
+        column = self.column
+        points = not column.geography and column.geometry_type.rstrip("ZM") == "POINT" and column.srid == WGS84
+        indexed = any(index.valid and serves_plane(index, layer) for index in self.relation.indexes)
+        return points and indexed and keeps_on_earth(column.name, self.relation.checks)
 
     def _read_only(self, key: ColumnFacts) -> str:
         """Why it cannot be writable; empty where it can."""

@@ -77,7 +77,7 @@ class ColumnFacts:
 @dataclass(frozen=True, slots=True)
 class Relation:
     """A table or view. `keys` are the columns of its primary key, else a single column that is unique and not null;
-    `unique` are all such columns."""
+    `unique` are all such columns, `checks` the conditions that all of its rows meet."""
 
     schema: str
     name: str
@@ -89,6 +89,7 @@ class Relation:
     columns: tuple[ColumnFacts, ...]
     indexes: tuple[IndexDescription, ...]
     unique: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
 
     @property
     def full_name(self) -> str:
@@ -155,14 +156,21 @@ indexed AS MATERIALIZED (
     JOIN pg_am am ON am.oid = i.relam
     LEFT JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = x.indkey[0]
    GROUP BY r.oid
+),
+checked AS MATERIALIZED (
+  SELECT r.oid, json_agg(pg_get_expr(k.conbin, k.conrelid) ORDER BY k.conname) AS checks
+    FROM relation r JOIN pg_constraint k ON k.conrelid = r.oid
+   WHERE k.contype = 'c' AND k.convalidated AND NOT k.connoinherit AND r.relkind IN ('r', 'p')
+   GROUP BY r.oid
 )
 SELECT json_build_object(
          'schema', r.nspname, 'name', r.relname, 'kind', r.relkind,
          'visible', pg_table_is_visible(r.oid), 'readable', has_any_column_privilege(r.oid, 'SELECT'),
          'comment', obj_description(r.oid, 'pg_class'),
-         'columns', a.columns, 'indexes', x.indexes, 'primary', x.primary, 'unique', x.unique
+         'columns', a.columns, 'indexes', x.indexes, 'primary', x.primary, 'unique', x.unique,
+         'checks', k.checks
        )::text
-  FROM relation r JOIN attribute a USING (oid) LEFT JOIN indexed x USING (oid)
+  FROM relation r JOIN attribute a USING (oid) LEFT JOIN indexed x USING (oid) LEFT JOIN checked k USING (oid)
  ORDER BY r.nspname, r.relname
 """
 
@@ -231,4 +239,5 @@ def _relation(read: Mapping[str, Any], types: _Types) -> Relation:
         columns=tuple(map(types.column, read["columns"])),
         indexes=tuple(IndexDescription(**index | {"keys": tuple(index["keys"])}) for index in read["indexes"] or ()),
         unique=tuple(unique),
+        checks=tuple(read["checks"] or ()),
     )

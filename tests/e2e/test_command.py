@@ -278,8 +278,8 @@ def test_health_of_a_service_that_is_not_there_is_2(demo_server: Served) -> None
 
 SQUARE = "POLYGON((-74.1 40.6, -73.9 40.6, -73.9 40.8, -74.1 40.8, -74.1 40.6))"
 EXPLAINED = {
-    ("radius", "facilities", *AT, "--radius", "2000"): "indexes: ix_facilities_location_geography_gist",
-    ("radius", "facilities", *AT, "--radius", "2000", "--stream"): "indexes: ix_facilities_location_geography_gist",
+    ("radius", "facilities", *AT, "--radius", "2000"): "indexes: ix_facilities_location_gist",
+    ("radius", "facilities", *AT, "--radius", "2000", "--stream"): "indexes: ix_facilities_location_gist",
     ("nearest", "facilities", *AT, "--within", "5000"): "indexes: ix_facilities_location_geography_gist",
     (
         "radius",

@@ -41,7 +41,7 @@ def test_the_demo_is_well(demo_database: str) -> None:
     *_, summary = shown.stdout.splitlines()
     assert summary == WELL
     assert "facilities: a small search took" in shown.stdout
-    assert "through ix_facilities_location_geography_gist" in shown.stdout
+    assert "through ix_facilities_location_gist" in shown.stdout
 
 
 def test_the_worst_comes_first_and_pasting_what_is_printed_mends_it(spoiled: str) -> None:

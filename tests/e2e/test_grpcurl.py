@@ -168,8 +168,8 @@ def test_a_stream_of_rows_with_wkt(grpcurl: Grpcurl) -> None:
 def test_a_plan_is_explained(grpcurl: Grpcurl) -> None:
     request = {"query": {"radius": {"layer": "facilities", "center": MANHATTAN, "radius_meters": 2000}}}
     explained = answer(grpcurl("spatial.v1.AdminService/Explain", data=request))
-    assert explained["indexes"] == ["ix_facilities_location_geography_gist"]
-    assert "ix_facilities_location_geography_gist on facilities" in explained["text"]
+    assert explained["indexes"] == ["ix_facilities_location_gist"]
+    assert "ix_facilities_location_gist on facilities" in explained["text"]
     assert "sequential_scans" not in explained
     assert json.loads(explained["json"])[0]["Plan"]["Total Cost"] == explained["total_cost"]
 

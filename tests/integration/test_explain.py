@@ -11,6 +11,7 @@ from service.db.joins import join_statement
 from service.domain import DistanceModel, JoinShape, Predicate, Side
 from spatial.v1 import admin_pb2, admin_pb2_grpc
 from spatial.v1 import query_pb2 as query
+from spatial.v1.geometry_pb2 import Probe
 from tests.plans import COLUMNS, FILL, explain, gist, join, layer, top, without
 from tests.searches import box, intersects, nearest, point, radius, request, shape
 from tests.servers import Served, refusal, serving
@@ -50,7 +51,17 @@ def test_a_radius_search(served: Served, name: str, model: DistanceModel, stream
     reach = 20_000 if model in EARTH else 0.2
     explained = explain(served, radius=radius(name, BERLIN, reach, model.name), stream=stream)
 
-    assert explained.indexes == through(name, geography=model in EARTH)
+    # The box around a circle is looked for in the plane, where points are kept on the Earth.
+    assert explained.indexes == through(name, geography=model in EARTH and name != "facilities")
+    assert explained.sequential_scans == []
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["page", "stream"])
+@pytest.mark.parametrize("place", [point(180, 52.5), point(13.4, -90)], ids=["antimeridian", "pole"])
+def test_a_radius_search_that_no_box_encloses(served: Served, place: Probe, stream: bool) -> None:
+    explained = explain(served, radius=radius("facilities", place, 20_000), stream=stream)
+
+    assert explained.indexes == through("facilities", geography=True)
     assert explained.sequential_scans == []
 
 
@@ -245,7 +256,7 @@ def test_what_cannot_be_asked_cannot_be_explained(
 
 
 def test_a_table_without_an_index_is_named(served: Served, filled: str) -> None:
-    asked = radius("facilities", BERLIN, 1000)
+    asked = radius("facilities", point(180, 52.5), 1000)
     with without(filled, "ix_facilities_location_geography_gist"):
         explained = explain(served, radius=asked)
 

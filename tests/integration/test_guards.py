@@ -32,7 +32,8 @@ BERLIN = point(13.4, 52.5)
 MANY_VERTICES = shape("POLYGON ((" + ", ".join(f"{n / 100} {n % 2}" for n in range(100)) + ", 1 -9, 0 0))")
 HALF_THE_WORLD = box(-170, -80, 10, 80)
 NEAR = radius("zones", BERLIN, 1000)
-FEW, MANY = radius("facilities", BERLIN, 1000), radius("facilities", BERLIN, 2_000_000)
+ANTIMERIDIAN = point(180, 52.5)  # circles about it are in no box that the index in the plane could be asked for
+FEW, MANY = radius("facilities", ANTIMERIDIAN, 1000), radius("facilities", ANTIMERIDIAN, 2_000_000)
 REJECTED = 'spatial_requests_rejected_total{{reason="{}"}}'
 
 
@@ -162,7 +163,7 @@ def reasons(found: Sequence[query.Match]) -> list[str]:
 
 def test_each_probe_of_a_match_is_refused(guarded: Served) -> None:
     before = guarded.metric(REJECTED.format("seq_scan_refused"))
-    found = probed(guarded.stub, FEW, [BERLIN, point(0, 0), point(1, 1)])
+    found = probed(guarded.stub, FEW, [ANTIMERIDIAN, point(180, 0), point(-180, 1)])
 
     assert reasons(found) == ["SEQ_SCAN_REFUSED"] * 3
     assert guarded.metric(REJECTED.format("seq_scan_refused")) == before + 3
@@ -349,7 +350,7 @@ def test_without_a_limit_no_plan_is_looked_at() -> None:
 def test_calls_that_wait_together_are_refused_each(guarded: Served) -> None:
     before = guarded.metric(REJECTED.format("seq_scan_refused"))
     calls = [
-        guarded.stub.SearchRadius.future(request(radius("facilities", point(n, n), 1000)), timeout=30)
+        guarded.stub.SearchRadius.future(request(radius("facilities", point(180, n), 1000)), timeout=30)
         for n in range(40)
     ]
 

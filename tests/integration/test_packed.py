@@ -1,15 +1,14 @@
 """Answers that PostgreSQL writes itself are, byte for byte, those that are written of its rows."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from math import inf, nan
 from typing import Any
 
 import psycopg2
 import pytest
 from geoalchemy2 import Geometry
-from prometheus_client import CollectorRegistry
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Float, LargeBinary, MetaData, Table, Text
 
@@ -19,13 +18,14 @@ from service.codec.rows import FeatureReader
 from service.db.batch import parameters
 from service.db.canceller import Canceller
 from service.db.copy import CopyBuffer, Row
-from service.db.engine import control_engine, read_pool
+from service.db.engine import Pool, read_pool
 from service.db.lanes import Lanes
 from service.db.packed import MOST_PREPARED, OFTEN, REST, Packed, PackedRows, PackedStatement
 from service.db.queries import Statement, Statements, build
 from service.domain import DistanceModel, Encoding, Kind, Output, Predicate, Search, Shape, View
 from service.observability.metrics import Metrics
 from service.settings import Settings
+from tests.laned import lanes_over
 
 LENGTHS = range(1, 301)  # of texts: around 128 bytes one length after the other takes a second byte
 POINT = "SRID=4326;POINT(0.1 0)"
@@ -226,24 +226,14 @@ def test_what_is_not_packed(reason: str, shape: Shape) -> None:
     assert [known[statement] for _ in range(OFTEN + 1)] == [None] * (OFTEN + 1), reason
 
 
-@asynccontextmanager
-async def lanes_over(url: str) -> AsyncIterator[Lanes]:
-    settings, metrics = Settings(), Metrics(CollectorRegistry())
-    pool, control = read_pool(settings, url, metrics), control_engine(settings, url)
-    canceller, statements = Canceller(control, metrics), Statements(Catalog([written(properties=("text",))]))
-    lanes = Lanes(pool, canceller, statements, settings, metrics, FeatureReader(), packed=Packed(packing))
-    try:
-        yield lanes
-    finally:
-        await lanes.close()
-        canceller.close()
-        pool.engine.dispose()
-        control.dispose()
+def packing_lanes(pool: Pool, canceller: Canceller, settings: Settings, metrics: Metrics) -> Lanes:
+    statements = Statements(Catalog([written(properties=("text",))]))
+    return Lanes(pool, canceller, statements, settings, metrics, FeatureReader(), packed=Packed(packing))
 
 
 async def test_lanes_pack_what_is_asked_often_and_live_with_a_table_that_changes(database: str) -> None:
     searches = [Search(Shape(Kind.LOOKUP, "written"), (f"{{{key},{key + 1}}}",)) for key in range(1, 6)]
-    async with lanes_over(database) as lanes:
+    async with lanes_over(database, read_pool, packing_lanes) as lanes:
 
         async def ask() -> list[list[Row]]:
             answers = await asyncio.gather(*(lanes.answer(search) for search in searches))
@@ -263,7 +253,7 @@ async def test_lanes_pack_what_is_asked_often_and_live_with_a_table_that_changes
 
 async def test_a_probe_that_fails_costs_only_its_own_call_a_failure(database: str) -> None:
     shape = Shape(Kind.RADIUS, "written", Output(("text",)), DistanceModel.SPHEROID, 5)
-    async with lanes_over(database) as lanes:
+    async with lanes_over(database, read_pool, packing_lanes) as lanes:
         for _ in range(OFTEN + 2):
             answer = await lanes.answer(Search(shape, (POINT, 5e4)))
         assert isinstance(answer.rows, PackedRows)

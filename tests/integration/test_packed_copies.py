@@ -1,13 +1,12 @@
 """Answers about many probes that PostgreSQL writes are, byte for byte, those that are written of its rows."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import psycopg2
 import pytest
-from prometheus_client import CollectorRegistry
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
 from service.catalog import Catalog, shipped_layers
@@ -17,7 +16,7 @@ from service.codec.rows import FeatureReader
 from service.db.batch import Answer, parameters
 from service.db.canceller import Canceller
 from service.db.copy import CopyBuffer, Row
-from service.db.engine import bulk_pool, control_engine
+from service.db.engine import Pool, bulk_pool
 from service.db.lanes import Lanes, match_lanes
 from service.db.packed import REST, PackedRows
 from service.db.packed_copies import MANY, PackedCopies
@@ -25,6 +24,7 @@ from service.db.queries import Statement, Statements
 from service.domain import DistanceModel, Encoding, Kind, Output, Predicate, Search, Shape, View
 from service.observability.metrics import Metrics
 from service.settings import Settings
+from tests.laned import lanes_over
 
 BUFFER_BYTES = 1 << 22
 NAMED = Output(("name", "kind", "active"))
@@ -106,24 +106,13 @@ def test_what_is_not_packed(reason: str, shape: Shape) -> None:
     assert PackedCopies(packing)[STATEMENTS[shape]] is None, reason
 
 
-@asynccontextmanager
-async def lanes_over(url: str) -> AsyncIterator[Lanes]:
-    settings, metrics = Settings(), Metrics(CollectorRegistry())
-    pool, control = bulk_pool(settings, url, metrics), control_engine(settings, url)
-    canceller = Canceller(control, metrics)
-    lanes = match_lanes(pool, canceller, STATEMENTS, settings, metrics, packed=PackedCopies(match_packing))
-    try:
-        yield lanes
-    finally:
-        await lanes.close()
-        canceller.close()
-        pool.engine.dispose()
-        control.dispose()
+def copying_lanes(pool: Pool, canceller: Canceller, settings: Settings, metrics: Metrics) -> Lanes:
+    return match_lanes(pool, canceller, STATEMENTS, settings, metrics, packed=PackedCopies(match_packing))
 
 
 async def test_lanes_pack_what_many_ask_together(demo_database: str) -> None:
     search = Search(SHAPES["radius"], (PLACES[0], 90_000.0), heavy=True)
-    async with lanes_over(demo_database) as lanes:
+    async with lanes_over(demo_database, bulk_pool, copying_lanes) as lanes:
         for count in (MANY - 1, MANY):
             answers = (await lanes.answer_together([search] * count)).answers
             assert [isinstance(each, Answer) and isinstance(each.rows, PackedRows) for each in answers] == [
@@ -135,14 +124,14 @@ async def test_a_probe_that_fails_fails_alone(demo_database: str) -> None:
     shape = SHAPES["radius"]
     searches = [Search(shape, (place, 90_000.0), heavy=True) for place in PLACES[:MANY]]
     searches[3] = Search(shape, ("this is no geometry", 90_000.0), heavy=True)
-    async with lanes_over(demo_database) as lanes:
+    async with lanes_over(demo_database, bulk_pool, copying_lanes) as lanes:
         answers = (await lanes.answer_together(searches)).answers
     assert [isinstance(each, Answer) for each in answers] == [place != 3 for place in range(MANY)]
 
 
 async def test_who_leaves_abandons_all(demo_database: str) -> None:
     search = Search(SHAPES["radius"], (PLACES[0], 20_000_000.0), heavy=True)
-    async with lanes_over(demo_database) as lanes:
+    async with lanes_over(demo_database, bulk_pool, copying_lanes) as lanes:
         asked = asyncio.create_task(lanes.answer_together([search] * 400))
         await asyncio.sleep(0)
         asked.cancel()

@@ -236,7 +236,7 @@ def test_a_parcels_district_is_looked_up_by_its_key(cursor: Cursor) -> None:
 @pytest.mark.parametrize("act", [Act.CREATE, Act.UPDATE], ids=lambda act: act.value)
 def test_what_a_changed_parcel_would_lie_on(cursor: Cursor, act: Act) -> None:
     edit = Edit(act, "parcels", key=7, geometry=Placed(BOX, 4326))
-    cursor.execute(f"EXPLAIN (FORMAT JSON) {EditStatements(CATALOG)[edit].sql}", arguments_of(edit))
+    cursor.execute(f"EXPLAIN (FORMAT JSON) {EditStatements(CATALOG)[edit].statement.sql}", arguments_of(edit))
     row = cursor.fetchone()
     assert row is not None
     nodes = [node for node in plan_nodes(row[0][0]["Plan"]) if node.get("Alias") == "spatial_other"]

@@ -1,6 +1,7 @@
 """Resumable streams over keys of any type, and what a stream does with a statement that takes its time."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -168,3 +169,14 @@ async def test_a_stream_that_came_to_its_end_cancelled_nothing(database: str) ->
         for _ in range(30):
             assert await streams.batches(whole("keyed_by_uuid"))
         assert streams.sample("spatial_statements_cancelled_total", cause="abandoned") == 0
+
+
+async def test_streams_one_after_the_other_share_a_thread_that_ends_with_the_service(database: str) -> None:
+    def threads() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("stream-")]
+
+    async with bench(database, keyed("uuid")) as streams:
+        for _ in range(3):
+            assert await streams.batches(whole("keyed_by_uuid"))
+        assert len(threads()) == 1
+    assert not threads()

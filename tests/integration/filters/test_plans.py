@@ -70,6 +70,13 @@ def test_a_radius_with_any_other_filter_uses_the_spatial_index(cursor: Cursor, t
     assert indexes(cursor, RADIUS, text) == {"ix_facilities_location_geography_gist"}
 
 
+@pytest.mark.parametrize("text", ["active", "kind = 'school'", "population > 5 OR name LIKE 'F%'", "longitude > 3"])
+def test_a_radius_in_a_box_uses_the_index_in_the_plane_whatever_the_filter(cursor: Cursor, text: str) -> None:
+    boxed = RADIUS._replace(shape=replace(RADIUS.shape, boxed=True))
+
+    assert indexes(cursor, boxed, text) == {"ix_facilities_location_gist"}
+
+
 @pytest.mark.parametrize(
     ("text", "index"),
     [

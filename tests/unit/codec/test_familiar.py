@@ -15,6 +15,7 @@ from service.codec.geometry import GeometryLimits, ProbeReader
 from service.codec.questions import QuestionReader
 from service.codec.requests import RequestReader
 from service.codec.wire import LENGTH, delimited, tag
+from service.db.boxes import encloses
 from service.errors import SpatialError
 from spatial.v1 import geometry_pb2, query_pb2
 
@@ -75,7 +76,8 @@ def test_a_request_with_other_numbers_means_what_it_would_if_it_were_read(
 ) -> None:
     known = KNOWN.knows(sent(latitude, longitude, radius))
     written = all(str(number) != "0.0" for number in (latitude, longitude, radius))  # protobuf leaves out a zero
-    assert known == written
+    # Learnt from a circle with a box around it.
+    assert known == (written and encloses(longitude, latitude, radius))
 
 
 @pytest.mark.parametrize(

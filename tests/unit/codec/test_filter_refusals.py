@@ -17,6 +17,11 @@ MISPLACED: dict[str, tuple[str, int, str]] = {
     "T_DURING(created_at, INTERVAL('2026-01-01'))": (INVALID, 10, "an interval has two ends"),
     "T_DURING(created_at, INTERVAL(5, 6))": (INVALID, 10, "an interval has two ends"),
     "T_CONTAINS(created_at, INTERVAL('2026-01-01', '2026-02-01'))": (INVALID, 1, "T_CONTAINS compares a moment with"),
+    "T_AFTER(INTERVAL('2026-01-01', '..'), INTERVAL('2026-02-01', '..'))": (
+        INVALID,
+        1,
+        "T_AFTER compares a moment with",
+    ),
     "S_INTERSECTS('x', POINT(1 1))": (INVALID, 1, "takes the geometry 'location' and a geometry or BBOX"),
     "S_INTERSECTS(location, 5)": (INVALID, 14, "takes the geometry 'location' and a geometry or BBOX"),
     "S_INTERSECTS(location, location)": (INVALID, 14, "takes the geometry 'location' and a geometry or BBOX"),
