@@ -32,8 +32,7 @@ class Promise(NamedTuple):
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(NamedTuple):
     """A change of one feature, checked as far as that can be done without the database.
 
     `values` are texts as PostgreSQL reads them, by column; None is null. `defaults` are the columns that get their

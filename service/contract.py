@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from google.protobuf.descriptor import ServiceDescriptor
 
+from service.codec.arriving.creates import CreateReader
 from service.codec.arriving.deletions import DeletionReader, deletions_response
 from service.codec.arriving.edits import EditReader
 from service.codec.arriving.imports import ImportReader
@@ -93,11 +94,12 @@ async def feature_service(
     )
     stack.push_async_callback(importing.close)
     edits = EditReader(known.catalog, read.arrivals)
+    creates = CreateReader(known.catalog, read.arrivals, edits)
     deletions = Deletions(known.statements, known.plans, deletions_response)
     return Service(
         FeatureServicer.SERVICE,
         (
-            FeatureServicer(read.certain_references, edits, Edits(known.catalog, known.features), writer),
+            FeatureServicer(read.certain_references, edits, creates, Edits(known.catalog, known.features), writer),
             DeletionServicer(read.certain_references, DeletionReader(read.questions), deletions, writer),
             importing,
         ),

@@ -6,7 +6,7 @@ known beforehand does not. Tests hold what is written here against what protobuf
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from math import isfinite
 from struct import Struct
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 _double = Struct("<d").pack
 _DOUBLE_BYTES = 8
 _SMALL = 1 << 14
+_SHORT_JSON = 64
 MOST_NESTED = 20  # objects and lists; each is up to four messages, of which readers allow a hundred within each other
 EXACT_INTEGERS = range(-(2**53), 2**53 + 1)
 
@@ -175,12 +176,22 @@ def struct(content: Mapping[str, Any], depth: int = 0) -> bytes:
 
 def json_value(text: bytes) -> bytes:
     """A google.protobuf.Value of a JSON text."""
-    return value(json.loads(text, parse_int=_integer))
+    return _known_json(text) if len(text) <= _SHORT_JSON else _json_value(text)
+
+
+def _json_value(text: bytes) -> bytes:
+    return value(_DECODER.decode(text.decode()))
+
+
+_known_json = lru_cache(maxsize=4096)(_json_value)  # tags and the like are the same in many rows
 
 
 def _integer(digits: str) -> int | str:
     """Python refuses to read integers of thousands of digits; beyond 2^53 they are sent as strings anyway."""
     return int(digits) if len(digits) < 20 else digits
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer)  # json.loads would make one for each text
 
 
 def entry_starts(name: str) -> tuple[bytes, bytes, bytes]:

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from service.codec import wire
@@ -12,10 +13,9 @@ def with_freshness(response: type[Message], answer: bytes, position: int | None)
     """The bytes of a response: those that were answered, then the token of the position, where there is one."""
     if position is None:
         return answer
-    number = response.DESCRIPTOR.fields_by_name["freshness_token"].number
-    return answer + wire.delimited(_tag(number), freshness_token(position).encode())
+    return answer + wire.delimited(_tag(response.DESCRIPTOR), freshness_token(position).encode())
 
 
 @cache
-def _tag(number: int) -> bytes:
-    return wire.tag(number, wire.LENGTH)
+def _tag(response: Descriptor) -> bytes:
+    return wire.tag(response.fields_by_name["freshness_token"].number, wire.LENGTH)

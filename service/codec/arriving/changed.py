@@ -19,8 +19,9 @@ class Changed(NamedTuple):
 
 
 def given_properties(layer: Layer, given: Iterable[str]) -> tuple[str, ...]:
-    """The names of the properties that a feature has, but for those that cannot be written."""
-    names, known = tuple(given), layer.properties
+    """The names of the properties that a feature has, but for those that cannot be written; in an order of their own,
+    so that the same properties make the same statement."""
+    names, known = sorted(given), layer.properties
     for name in names:
         if name not in known:
             raise InvalidArgument(

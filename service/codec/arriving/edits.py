@@ -89,15 +89,16 @@ class EditReader:
             changed.defaults,
             geometry,
             etag=_etag(feature.etag),
-            output=self._output(request, layer),
+            output=self.output(request, layer),
             validate_only=request.validate_only,
             promise=promise_of(request),
             revision=layer.revision,
         )
 
-    def _output(self, request: write_pb2.CreateFeatureRequest | write_pb2.UpdateFeatureRequest, layer: Layer) -> Output:
+    def output(self, request: write_pb2.CreateFeatureRequest | write_pb2.UpdateFeatureRequest, layer: Layer) -> Output:
+        """What is to be answered."""
         if not request.HasField("output"):
-            return _ALL_OF_IT if layer.versioned else EVERYTHING
+            return everything(layer)
         return fields.output(layer, request.output, self._arrivals.systems, etags=True)
 
     def _geometry(
@@ -112,6 +113,11 @@ class EditReader:
             )
         except SpatialError as error:
             raise error.at("geometry") from error.__cause__
+
+
+def everything(layer: Layer) -> Output:
+    """What is answered where nothing is said about it."""
+    return _ALL_OF_IT if layer.versioned else EVERYTHING
 
 
 def _values(layer: Layer, feature: feature_pb2.Feature, names: Iterable[str]) -> tuple[tuple[str, str | None], ...]:

@@ -42,8 +42,10 @@ class ArrivalReader:
         encoding = geometry.WhichOneof("encoding")
         if encoding is None:
             raise InvalidArgument(Reason.REQUIRED, "a geometry is WKB, WKT or GeoJSON")
-        if encoding == "wkb" and layer.srid == WGS84 and (point := _plain_point(geometry, layer)) is not None:
-            return point
+        if encoding == "wkb" and not (geometry.HasField("srid") and geometry.srid != WGS84):
+            point = self.plain_point(geometry.wkb, layer)
+            if point is not None:
+                return point
         try:
             data, found = self._decode(geometry, encoding)
             named = geometry.srid if geometry.HasField("srid") else None
@@ -53,6 +55,17 @@ class ArrivalReader:
             raise refusal(fault, encoding) from fault
         except InvalidArgument as error:
             raise (error if error.field == "srid" else error.at(encoding)) from error.__cause__
+
+    @staticmethod
+    def plain_point(data: bytes, layer: Layer) -> Placed | None:
+        """What most single geometries are: a point in degrees, little-endian, in a column of such. None for any other,
+        and for what is to be refused."""
+        if len(data) != _POINT.size or layer.srid != WGS84 or layer.geometry_type != "POINT":
+            return None
+        order, code, longitude, latitude = _POINT.unpack(data)
+        if order != 1 or code != POINT or not (-180 <= longitude <= 180 and -90 <= latitude <= 90):
+            return None
+        return Placed(_POINT_START + data[5:].hex(), WGS84)
 
     def read_many(
         self,
@@ -138,20 +151,6 @@ class ArrivalReader:
             positions = np.column_stack((shapely.get_coordinates(flat), heights))
             data = _written(shapely.set_coordinates(shapely.force_3d(flat), positions))
         return data, found
-
-
-def _plain_point(geometry: geometry_pb2.Geometry, layer: Layer) -> Placed | None:
-    """What most single geometries are: a point in degrees, little-endian, in a column of such. None for any other, and
-    for what is to be refused."""
-    data = geometry.wkb
-    if len(data) != _POINT.size or layer.geometry_type != "POINT":
-        return None
-    if geometry.HasField("srid") and geometry.srid != WGS84:
-        return None
-    order, code, longitude, latitude = _POINT.unpack(data)
-    if order != 1 or code != POINT or not (-180 <= longitude <= 180 and -90 <= latitude <= 90):
-        return None
-    return Placed(_POINT_START + data[5:].hex(), WGS84)
 
 
 def _fitted(data: bytes, found: Scan, srid: int, layer: Layer, *, repair: bool) -> bytes:

@@ -1,7 +1,6 @@
 """What a change of one feature is as a transaction: its statement, and what its rows, or their absence, mean."""
 
 from collections.abc import Callable, Mapping, Sequence
-from weakref import WeakKeyDictionary
 
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
@@ -11,8 +10,8 @@ from service.changes import Act, Edit
 from service.db.copy import Decoder
 from service.db.queries import Statement
 from service.db.writing.culprits import columns_at_fault
-from service.db.writing.edits import EditStatements, ManyRows, arguments_of, exists, many_rows, may_overlap, shape_of
-from service.db.writing.jobs import Arguments, Change, Shared
+from service.db.writing.edits import EditStatement, EditStatements, ManyRows, arguments_of, exists, may_overlap
+from service.db.writing.jobs import Change, Shared
 from service.db.writing.overlaps import overlap
 from service.db.writing.transaction import Transaction
 from service.db.writing.violations import violation
@@ -27,15 +26,15 @@ class Edits:
     def __init__(self, catalog: Catalog, reader: Callable[[Statement], Decoder]) -> None:
         self._statements = EditStatements(catalog)
         self._reader = reader
-        self._shared: WeakKeyDictionary[Statement, Shared] = WeakKeyDictionary()
 
     def change(self, edit: Edit) -> Change:
-        layer = self._statements.layer(edit)
-        statement = self._statements[edit]
-        arguments = arguments_of(edit)
+        known = self._statements[edit]
+        statement = known.statement
+        layer = statement.layer
+        overlapping = may_overlap(edit, layer)
 
         def work(transaction: Transaction) -> bytes:
-            return self._work(edit, statement, arguments, transaction)
+            return self._work(edit, statement, transaction)
 
         def explain(cursor: Cursor, error: psycopg2.Error) -> SpatialError | None:
             return violation(error, layer, columns_at_fault(cursor, error, layer, _values(edit, layer)))
@@ -47,35 +46,33 @@ class Edits:
             explain,
             edit.promise,
             edit.validate_only,
-            serializable=may_overlap(edit, layer),
-            shared=self._sharing(edit, layer, statement),
-            arguments=arguments,
+            serializable=overlapping,
+            shared=None if overlapping else self._sharing(edit, known),
+            edit=edit,
         )
 
-    def _sharing(self, edit: Edit, layer: Layer, statement: Statement) -> Shared | None:
+    def _sharing(self, edit: Edit, known: EditStatement) -> Shared | None:
         """What it has in common with its like, if it may be made along with them."""
-        if edit.act is not Act.CREATE or edit.validate_only or may_overlap(edit, layer):
+        if edit.act is not Act.CREATE or edit.validate_only or _size(edit) > MOST_SHARED_CHARACTERS:
             return None
-        if _size(edit) > MOST_SHARED_CHARACTERS:
-            return None
-        shared = self._shared.get(statement)
-        if shared is None and (many := many_rows(layer, shape_of(edit, layer), statement)) is not None:
-            shared = self._shared[statement] = self._made_shared(many, self._reader(statement))
+        if known.shared is None and (many := known.many_rows()) is not None:
+            known.shared = self._made_shared(many, self._reader(known.statement))
+        shared: Shared | None = known.shared
         return shared
 
     @staticmethod
     def _made_shared(many: ManyRows, read: Decoder) -> Shared:
-        def work(transaction: Transaction, rows: Sequence[Arguments]) -> Sequence[bytes]:
+        def work(transaction: Transaction, edits: Sequence[Edit]) -> Sequence[bytes]:
             with transaction.cursor() as cursor:
-                written = many.written(cursor, rows)
+                written = many.written(cursor, edits)
             return [row[-1] for row in read(transaction.copy(written))]
 
         return Shared(work)
 
-    def _work(self, edit: Edit, statement: Statement, arguments: Arguments, transaction: Transaction) -> bytes:
+    def _work(self, edit: Edit, statement: Statement, transaction: Transaction) -> bytes:
         layer = statement.layer
         with transaction.cursor() as cursor:
-            written = cursor.mogrify(statement.copy, arguments)
+            written = cursor.mogrify(statement.copy, arguments_of(edit))
         rows = self._reader(statement)(transaction.copy(written))
         if not rows:
             raise _nothing_changed(edit, layer, transaction)

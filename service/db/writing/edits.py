@@ -4,9 +4,11 @@ A statement changes the row and, in the same breath, selects what is answered fr
 search, the row's version, and, where no feature may lie on another, the key of one that this one would lie on.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from geoalchemy2 import Geometry
@@ -32,6 +34,7 @@ _ETAG_NAME = "spatial_etag"  # beside the table's columns
 # What a row that this transaction writes is told from other versions by; partitions do not say it of a new row.
 _WRITTEN = cast(literal_column("pg_current_xact_id()::xid"), Text()).label(_ETAG_NAME)
 _MOST_STATEMENTS = 4096
+_PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
 class EditShape(NamedTuple):
@@ -92,10 +95,24 @@ class ManyRows:
 
     head: bytes
     row: str
+    taken: Callable[[Edit], Iterable[Argument]]  # what a row takes of an edit
     tail: bytes
 
-    def written(self, cursor: Cursor, rows: Iterable[Mapping[str, Argument]]) -> bytes:
-        return self.head + b", ".join([cursor.mogrify(self.row, row) for row in rows]) + self.tail
+    def written(self, cursor: Cursor, edits: Sequence[Edit]) -> bytes:
+        rows = ", ".join([self.row] * len(edits))
+        return self.head + cursor.mogrify(rows, [text for edit in edits for text in self.taken(edit)]) + self.tail
+
+
+@dataclass(eq=False, slots=True)
+class EditStatement:
+    """The statement of a shape, and what is made of it where many are to be made at once."""
+
+    shape: EditShape
+    statement: Statement
+    shared: Any = None
+
+    def many_rows(self) -> ManyRows | None:
+        return many_rows(self.statement.layer, self.shape, self.statement)
 
 
 class EditStatements:
@@ -103,20 +120,17 @@ class EditStatements:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._known: dict[EditShape, Statement] = {}
+        self._known: dict[EditShape, EditStatement] = {}
 
-    def layer(self, edit: Edit) -> Layer:
-        return self._catalog.at(edit.layer, edit.revision)
-
-    def __getitem__(self, edit: Edit) -> Statement:
-        layer = self.layer(edit)
+    def __getitem__(self, edit: Edit) -> EditStatement:
+        layer = self._catalog.at(edit.layer, edit.revision)
         shape = shape_of(edit, layer)
-        statement = self._known.get(shape)
-        if statement is None or statement.layer is not layer:
+        known = self._known.get(shape)
+        if known is None or known.statement.layer is not layer:
             if len(self._known) >= _MOST_STATEMENTS:
                 self._known.pop(next(iter(self._known)), None)
-            statement = self._known[shape] = build(layer, shape)
-        return statement
+            known = self._known[shape] = EditStatement(shape, build(layer, shape))
+        return known
 
 
 def build(layer: Layer, shape: EditShape) -> Statement:
@@ -142,7 +156,23 @@ def many_rows(layer: Layer, shape: EditShape, statement: Statement) -> ManyRows 
     values = [assigned[column] for column in layer.table.c if column in assigned]
     row = f"({', '.join([compiled(value) for value in values])})"
     head, tail = statement.copy.split(row)
-    return ManyRows(_unquoted(head), row, _unquoted(tail))
+    names = _PARAMETER.findall(row)
+    return ManyRows(_unquoted(head), _PARAMETER.sub("%s", row), _taken(shape, names), _unquoted(tail))
+
+
+def _taken(shape: EditShape, names: Sequence[str]) -> Callable[[Edit], Iterable[Argument]]:
+    """The arguments with these names, in this order."""
+    places = {_value(place): place for place in range(len(shape.columns))}
+    places |= {_GEOMETRY: len(places), _KEY: len(places) + 1}
+    found = [places[name] for name in names]
+    pick = itemgetter(*found) if len(found) > 1 else itemgetter(slice(found[0], found[0] + 1))
+
+    def taken(edit: Edit) -> Iterable[Argument]:
+        texts = [text for _, text in edit.values]
+        arguments: Iterable[Argument] = pick([*texts, edit.geometry and edit.geometry.hexewkb, edit.key])
+        return arguments
+
+    return taken
 
 
 def _unquoted(text: str) -> bytes:

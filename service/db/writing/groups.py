@@ -40,7 +40,7 @@ def _together(
     transaction = Transaction(session, patience=PATIENCE_MILLISECONDS)
     group.guard.begin(transaction.driver)
     try:
-        answers = shared.work(transaction, [each.change.arguments for each in present])
+        answers = shared.work(transaction, [edit for each in present if (edit := each.change.edit) is not None])
         if len(answers) != len(present):  # a trigger keeps some of them out
             raise Apart
         group.guard.seal()

@@ -1,6 +1,6 @@
 """What is given to the lanes of the write pool: changes, those that wait for them, and groups of these."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -8,14 +8,12 @@ from typing import Any, NamedTuple
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
-from service.changes import Promise
+from service.changes import Edit, Promise
 from service.db.cancel import StatementGuard
 from service.db.lane import Ran
 from service.db.writing.transaction import Transaction
-from service.domain import Argument
 from service.errors import SpatialError
 
-Arguments = Mapping[str, Argument]
 MOST_TOGETHER = 64
 GROUP_SECONDS = 0.5  # that a group should take at most
 
@@ -29,10 +27,10 @@ class Written(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Shared:
-    """What changes have in common that may be made in one transaction: the very same object. `work` makes several, by
-    their arguments, and gives the answer to each; `room` is for how many at a time."""
+    """What changes have in common that may be made in one transaction: the very same object. `work` makes several
+    edits, and gives the answer to each; `room` is for how many at a time."""
 
-    work: Callable[[Transaction, Sequence[Arguments]], Sequence[bytes]]
+    work: Callable[[Transaction, Sequence[Edit]], Sequence[bytes]]
     room: int = MOST_TOGETHER
 
     def took(self, changes: int, seconds: float) -> None:
@@ -42,11 +40,10 @@ class Shared:
             self.room = max(1, min(wanted, 2 * self.room, MOST_TOGETHER))
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What is done in one transaction: `work` does it, up to several times, and gives the answer that is remembered
     for a `promise`. `explain` says of an error of the database, on a session in autocommit, what it means to this
-    caller; None for what it means to any. Where it is `shared`, that does the same for its `arguments`."""
+    caller; None for what it means to any. Where it is `shared`, that does the same for its `edit`."""
 
     kind: str  # for metrics
     layer: str
@@ -56,7 +53,7 @@ class Change:
     validate_only: bool = False
     serializable: bool = False
     shared: Shared | None = None
-    arguments: Arguments = field(default_factory=dict)
+    edit: Edit | None = None
 
 
 @dataclass(slots=True, eq=False)

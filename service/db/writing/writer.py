@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -26,6 +27,8 @@ from service.observability.trail import TRAIL
 from service.settings import Settings
 
 MOST_LOOKS = 16  # for more of a group, before what there is of it goes
+SEVERAL = 3  # so many who were answered together are let come again
+MOMENT_SECONDS = 0.002
 
 
 class Writer:
@@ -39,7 +42,8 @@ class Writer:
         self._waiting = Waiting()
         self._impatient: asyncio.TimerHandle | None = None
         self._closed = False
-        self._gathering = False
+        self._gathering: asyncio.Handle | None = None
+        self._enough = inf  # changes that have come in all, with which nobody is waited for any more
         self._patience = unhurried(settings, metrics)
         pool = editing(pool)
         self._lanes = [self._started(f"writer-{number}", pool) for number in range(settings.write_pool_size)]
@@ -50,7 +54,10 @@ class Writer:
         self._admit()
         job = Attempts(change, self._loop.create_future())
         self._waiting.put(job)
-        self._gather()
+        if self._waiting.came >= self._enough or (change.shared is None and self._enough < inf):
+            self._go()
+        else:
+            self._gather()
         try:
             written: Written = await job.future
             return written
@@ -98,17 +105,28 @@ class Writer:
     def _gather(self) -> None:
         """Lanes take what waits when the event loop has come round without another change: what is on its way into a
         group is in it by then."""
-        if not self._gathering:
-            self._gathering = True
-            self._loop.call_soon(self._look, self._waiting.came, MOST_LOOKS)
+        if self._gathering is None:
+            self._gathering = self._loop.call_soon(self._look, self._waiting.came, MOST_LOOKS)
+
+    def _await(self, others: int) -> None:
+        """Those who were answered together come again together, as like as not: for a moment they are let come."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+        self._enough = self._waiting.came + others
+        self._gathering = self._loop.call_later(MOMENT_SECONDS, self._look, self._waiting.came, MOST_LOOKS)
 
     def _look(self, seen: int, looks: int) -> None:
         came = self._waiting.came
         if came != seen and looks:
-            self._loop.call_soon(self._look, came, looks - 1)
+            self._gathering = self._loop.call_soon(self._look, came, looks - 1)
         else:
-            self._gathering = False
-            self._dispatch()
+            self._go()
+
+    def _go(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+        self._gathering, self._enough = None, inf
+        self._dispatch()
 
     def _dispatch(self) -> None:
         while self._idle and (group := self._waiting.take()) is not None:
@@ -141,6 +159,8 @@ class Writer:
         if following is None:
             self._idle.append(lane)
         present = group.present()
+        for job in group.members:
+            job.group = None  # or they would keep one another
         self._note(group, outcome)
         if isinstance(outcome.error, Apart):
             self._set_apart(present)
@@ -150,7 +170,11 @@ class Writer:
             for job, written in outcome.result:
                 if not job.future.done():
                     job.future.set_result(written)
-        self._gather()
+        others = len(present) - self._waiting.changes
+        if len(present) >= SEVERAL and others > 0 and outcome.error is None:
+            self._await(others)
+        else:
+            self._gather()
 
     def _set_apart(self, jobs: Sequence[Attempts]) -> None:
         if self._closed:
