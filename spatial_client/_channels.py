@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf import wrappers_pb2
+from grpc.experimental import ChannelOptions
 
 from spatial.v1 import query_pb2, query_pb2_grpc, write_pb2, write_pb2_grpc
 from spatial_client._attempts import Attempts, Retry
@@ -18,6 +19,8 @@ from spatial_client._errors import SpatialError
 SERVICE = query_pb2.DESCRIPTOR.services_by_name["SpatialService"]
 WRITING = write_pb2.DESCRIPTOR.services_by_name["FeatureService"]
 HEALTH = "Check"
+# A stream's messages are taken by whoever reads it, not by a thread beside that hands over each.
+ON_THE_READERS_OWN_THREAD = [(ChannelOptions.SingleThreadedUnaryStream, 1)]
 FilePath: TypeAlias = str | PathLike[str]
 Token: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
 
@@ -63,6 +66,8 @@ class Settings:
     def open(self, library: Any) -> list[Any]:
         """The channels, of `grpc` or of `grpc.aio`."""
         options = channel_options(self)
+        if library is grpc:
+            options += ON_THE_READERS_OWN_THREAD
         if self.tls is None:
             return [library.insecure_channel(self.target, options) for _ in range(self.channels)]
         credentials = self.tls.credentials()

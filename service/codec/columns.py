@@ -14,7 +14,7 @@ from service.catalog import Layer, PropertyType
 from service.codec import wire
 from service.codec.frames import FULL_BYTES, Bytes, Frame
 from service.codec.scan import Scanner, gathered, key_at, slices
-from service.db.arrays import Buffer, Offsets, Values, prefix_sizes
+from service.db.arrays import Buffer, Offsets, Sizes, Values, prefix_sizes
 from service.db.columns import Column
 from service.db.copy import Wire
 from service.db.queries import Statement
@@ -190,8 +190,8 @@ def _strings(tag: bytes, values: Values) -> list[Bytes]:
     lengths = np.maximum(values.lengths, 0)
     prefixes = prefix_sizes(lengths)
     begins, sizes = values.starts - prefixes, prefixes + lengths
-    total = int(sizes.sum())
-    in_place = values.room >= int(prefixes.max())
+    total = int(np.add.reduce(sizes))
+    in_place = values.room >= (prefixes if isinstance(prefixes, int) else int(prefixes.max()))
     if in_place:
         _write_prefixes(tag, values.buffer, begins, lengths, prefixes)
         first, end = int(begins[0]), int(values.starts[-1] + lengths[-1])
@@ -210,15 +210,15 @@ def _strings(tag: bytes, values: Values) -> list[Bytes]:
     return [joined.data]
 
 
-def _write_prefixes(tag: bytes, buffer: Buffer, begins: Offsets, lengths: Offsets, sizes: Offsets) -> None:
+def _write_prefixes(tag: bytes, buffer: Buffer, begins: Offsets, lengths: Offsets, sizes: Sizes) -> None:
     """The tags and the lengths, seven bits a byte, where so many bytes are free for them."""
     buffer[begins] = tag[0]
-    longest = int(sizes.max())
-    if longest == int(sizes[0]) == int(sizes.min()):
-        for place in range(1, longest):
-            bits = lengths >> 7 * (place - 1)
-            buffer[begins + place] = bits if place + 1 == longest else bits & 0x7F | 0x80
+    if isinstance(sizes, int):
+        for place in range(1, sizes):
+            bits = lengths >> 7 * (place - 1) if place > 1 else lengths
+            buffer[begins + place] = bits if place + 1 == sizes else bits & 0x7F | 0x80
         return
+    longest = int(sizes.max())
     for place in range(1, longest):
         bits = lengths >> 7 * (place - 1)
         if place + 1 < longest:

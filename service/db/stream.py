@@ -133,7 +133,10 @@ class Streams:
         self._rest = rest
         self._awaited = awaited
         self._resting: asyncio.TimerHandle | None = None
-        self._lanes: set[Lane] = set()
+        self._busy: dict[_Job, Lane] = {}
+        # They are kept, and for a moment their connections: to start a thread takes as long as many a statement.
+        self._idle: list[Lane] = []
+        self._closed = False
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
@@ -174,10 +177,9 @@ class Streams:
         def put(batch: Batch) -> None:
             relay.put(batch, len(batch.message))
 
-        lanes = [
-            self._start(f"{method}-{number}", reading, put, relay, noted, helps=number > 0)
-            for number, reading in enumerate(read)
-        ]
+        jobs = [_Job(reading, reading.guard, put, relay, noted, number > 0) for number, reading in enumerate(read)]
+        for job in jobs:
+            self._start(job)
         try:
             async for batch in relay.read():
                 yield batch.message
@@ -191,41 +193,64 @@ class Streams:
         finally:
             relay.close()
             if not ended:
-                self._loop.call_later(CANCEL_SECONDS, self._cancel, read, lanes)
+                self._loop.call_later(CANCEL_SECONDS, self._cancel, jobs)
 
-    def _cancel(self, readings: Sequence[Reading], lanes: Sequence[Lane]) -> None:
-        for reading, lane in zip(readings, lanes, strict=True):
-            if lane in self._lanes:
-                self._canceller.cancel(reading.guard)
+    def _cancel(self, jobs: Sequence["_Job"]) -> None:
+        for job in jobs:
+            if job in self._busy:
+                self._canceller.cancel(job.guard)
 
     async def close(self) -> None:
         """Waits for the threads, whose readers have gone."""
-        for lane in list(self._lanes):
+        self._closed = True
+        lanes = [*self._idle, *self._busy.values()]
+        for lane in lanes:
+            lane.stop()
+        for lane in lanes:
             await asyncio.to_thread(lane.join, CLOSE_SECONDS)
 
-    def _start(self, name: str, reading: Reading, put: Put, relay: Relay[Batch], noted: Noted, *, helps: bool) -> Lane:
-        def finished(lane: Lane, job: object, outcome: Outcome, following: None) -> None:
-            noted(outcome)
-            with suppress(RuntimeError):  # the event loop has gone
-                self._loop.call_soon_threadsafe(self._lanes.discard, lane)
-            stays_away = helps and isinstance(outcome.error, ResourceExhausted)
-            relay.end(None if stays_away else outcome.error)
+    def _start(self, job: "_Job") -> None:
+        lane = self._busy[job] = self._idle.pop() if self._idle else self._lane()
+        lane.give(job)
 
-        def perform(reading: Reading, cursor: Cursor) -> None:
-            deference = Deference(self._awaited)
-
-            def put_and_give_way(batch: Batch) -> None:
-                put(batch)
-                deference.give_way()
-
-            reading.perform(cursor, giving_up(reading.guard, put_and_give_way))
-
-        lane = Lane(name, self._pool, self._metrics, perform, _nothing, finished)
-        self._lanes.add(lane)
+    def _lane(self) -> Lane:
+        lane = Lane(f"stream-{len(self._busy)}", self._pool, self._metrics, self._perform, _nothing, self._finished)
         lane.start()
-        lane.give(reading)
-        lane.stop()
         return lane
+
+    def _perform(self, job: "_Job", cursor: Cursor) -> None:
+        deference = Deference(self._awaited)
+
+        def put_and_give_way(batch: Batch) -> None:
+            job.put(batch)
+            deference.give_way()
+
+        job.reading.perform(cursor, giving_up(job.guard, put_and_give_way))
+
+    def _finished(self, lane: Lane, job: "_Job", outcome: Outcome, following: None) -> None:
+        """On the lane's thread."""
+        job.noted(outcome)
+        with suppress(RuntimeError):  # the event loop has gone
+            self._loop.call_soon_threadsafe(self._ended, lane, job)
+        stays_away = job.helps and isinstance(outcome.error, ResourceExhausted)
+        job.relay.end(None if stays_away else outcome.error)
+
+    def _ended(self, lane: Lane, job: "_Job") -> None:
+        del self._busy[job]
+        if not self._closed:
+            self._idle.append(lane)
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A reading, and for whom it is."""
+
+    reading: Reading
+    guard: StatementGuard
+    put: Put
+    relay: Relay[Batch]
+    noted: Noted
+    helps: bool
 
 
 def giving_up(guard: StatementGuard, put: Put) -> Put:

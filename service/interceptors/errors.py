@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NoReturn
 
 from google.protobuf.any_pb2 import Any
@@ -66,9 +67,7 @@ def status(code: StatusCode, error: SpatialError) -> status_pb2.Status:
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if error.retry_after is not None:
-        delay = Duration()
-        delay.FromMilliseconds(round(error.retry_after * 1000))
-        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+        details.append(_retry(_milliseconds(error.retry_after)))
     return status_pb2.Status(code=code.value[0], message=_message(error), details=[_packed(each) for each in details])
 
 
@@ -86,7 +85,42 @@ def ending(call: Call) -> tuple[StatusCode, str, tuple[tuple[str, str | bytes], 
         return call.code, "Method not implemented!", (name,)
     if not isinstance(error, SpatialError):
         error = errors.InternalError(Reason.INTERNAL, "internal error")
-    return call.code, _message(error), (name, (DETAILS_KEY, status(call.code, error).SerializeToString()))
+    return call.code, _message(error), (name, (DETAILS_KEY, _written(call.code, error)))
+
+
+def _written(code: StatusCode, error: SpatialError) -> bytes:
+    """The bytes of `status`. Those of calls that may come again are alike but for when, and made once."""
+    if error.field or error.retry_after is None:
+        return _serialized(status(code, error))
+    metadata = tuple(error.metadata.items())
+    return _refused(code, error.reason, error.message, metadata) + _again(_milliseconds(error.retry_after))
+
+
+@lru_cache(maxsize=256)
+def _refused(code: StatusCode, reason: Reason, message: str, metadata: tuple[tuple[str, str], ...]) -> bytes:
+    return _serialized(status(code, SpatialError(reason, message, metadata=dict(metadata))))
+
+
+@lru_cache(maxsize=4096)
+def _again(milliseconds: int) -> bytes:
+    """A message's bytes behind another's make one of both."""
+    return _serialized(status_pb2.Status(details=[_packed(_retry(milliseconds))]))
+
+
+def _serialized(status: status_pb2.Status) -> bytes:
+    written: bytes = status.SerializeToString()
+    return written
+
+
+def _retry(milliseconds: int) -> Message:
+    delay = Duration()
+    delay.FromMilliseconds(milliseconds)
+    retry: Message = error_details_pb2.RetryInfo(retry_delay=delay)
+    return retry
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 def _message(error: SpatialError) -> str:

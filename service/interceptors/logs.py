@@ -9,6 +9,7 @@ from grpc import StatusCode
 from service.access import PRINCIPAL
 from service.errors import SpatialError
 from service.interceptors.call import Call, Observer
+from service.observability.logs import left_out
 
 log = logging.getLogger("spatial.call")
 
@@ -26,8 +27,12 @@ class CallLog(Observer):
         level = logging.DEBUG if call.error is None else _LEVELS.get(call.code, logging.INFO)
         if not log.isEnabledFor(level):
             return
+        method = f"{call.method.service}/{call.method.name}"
+        reason = str(call.error.reason) if isinstance(call.error, SpatialError) else None
+        if left_out((log.name, level, "call", method, call.code.name, reason)):  # as of most that a flood is refused
+            return
         fields = {
-            "method": f"{call.method.service}/{call.method.name}",
+            "method": method,
             "code": call.code.name,
             "milliseconds": round((perf_counter() - call.started) * 1000, 3),
             "peer": call.context.peer(),

@@ -3,7 +3,8 @@
 grpc.aio serves a call with several tasks and futures, and hands the event loop each of its steps through a socket. That
 costs three times as much as gRPC itself. Here the loop takes the steps that gRPC has done from a queue, all that are
 there at once, and a call costs one task. A thread waits for the queue while it is empty, and sleeps while the loop is
-at it, so that the two never compete for the interpreter. Streams are left to grpc.aio, on the same server and port.
+at it, so that the two never compete for the interpreter. Streams of answers are in `straight_streams.py`; who streams
+requests is left to grpc.aio, on the same server and port.
 
 What is used of gRPC is what its own threaded server (`grpc._server`) is made of, and one thing besides: the core of the
 server is looked up in the object that grpc.aio keeps it in. Where it is not found, grpc.aio serves all calls.
@@ -27,7 +28,7 @@ log = logging.getLogger("spatial.straight")
 Metadata = Sequence[tuple[str, str | bytes]]
 
 ASKED = 16  # calls of a method that gRPC may hand over before anybody looks
-AT_ONCE = 64  # steps that are taken before the loop sees to others
+AT_ONCE = 200  # steps that are taken before the loop sees to others: who is to be refused hears of it soon
 NEVER = 1e11  # seconds since the epoch; what is due after that has no deadline
 JOIN_SECONDS = 5.0
 _DONE = cygrpc.CompletionType.operation_complete
@@ -164,10 +165,10 @@ class StraightCalls:
             return None
         return cls(core)
 
-    def add(self, path: str, start: Start) -> None:
+    def add(self, path: str, start: Start, context: type[StraightContext] = StraightContext) -> None:
         """`start` begins to serve a call, and returns the task that goes on with it if it is not over."""
         self._core.register_method(path)
-        self._methods.append(_Method(self._core, self._queue, path, start))
+        self._methods.append(_Method(self._core, self._queue, path, lambda event: context(event, start)))
 
     def begin(self) -> None:
         for method in self._methods:
@@ -207,13 +208,13 @@ class StraightCalls:
 
 
 class _Method:
-    __slots__ = ("_core", "_path", "_queue", "_start")
+    __slots__ = ("_begin", "_core", "_path", "_queue")
 
-    def __init__(self, core: Any, queue: Any, path: str, start: Start) -> None:
+    def __init__(self, core: Any, queue: Any, path: str, begin: Callable[[Any], object]) -> None:
         self._core = core
         self._queue = queue
         self._path = path
-        self._start = start
+        self._begin = begin
 
     def ask(self) -> None:
         """For one more call."""
@@ -225,4 +226,4 @@ class _Method:
     def _arrived(self, event: Any) -> None:
         if event.success:  # there is a call, and not only the end of the server
             self.ask()
-            StraightContext(event, self._start)
+            self._begin(event)

@@ -11,14 +11,16 @@ import pytest
 from google.protobuf.message import DecodeError
 
 from service.errors import InvalidArgument, NotFound, Reason, ResourceExhausted
+from service.interceptors.backlog import Backlog, servers
 from service.interceptors.call import Call
 from service.interceptors.chain import Registrar
 from service.interceptors.request_id import RequestIds
 from service.interceptors.straight import StraightCalls
 from tests.servers import refusal
+from tests.situations import eventually
 
 SERVICE = "test.Kinds"
-KINDS = ("Unary", "Straight", "ServerStream", "ClientStream", "BidiStream")
+KINDS = ("Unary", "Straight", "Other", "ServerStream", "StraightStream", "ClientStream", "BidiStream")
 ERRORS = {
     b"not found": NotFound(Reason.LAYER_NOT_FOUND, "no such layer", metadata={"layer": "x"}),
     b"invalid": InvalidArgument(Reason.REQUIRED, "must be set", field="query"),
@@ -79,7 +81,16 @@ class Handlers:
 
 @asynccontextmanager
 async def served(*observers: Any) -> AsyncIterator[Any]:
-    """Unary calls are served in both ways: by grpc.aio, and straight."""
+    async with (
+        listening(*observers) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        yield channel
+
+
+@asynccontextmanager
+async def listening(*observers: Any) -> AsyncIterator[str]:
+    """Calls with one request are served in each way: by grpc.aio, and straight, unary ones among others or first."""
     server = grpc.aio.server()
     straight = StraightCalls.of(server)
     assert straight is not None
@@ -93,12 +104,14 @@ async def served(*observers: Any) -> AsyncIterator[Any]:
     observers = (RequestIds(), *observers)
     Registrar(server, observers, stall_seconds=60).add_registered_method_handlers(SERVICE, methods)
     registrar = Registrar(server, observers, 60, straight)
-    registrar.register(SERVICE, {"Straight": grpc.unary_unary_rpc_method_handler(handlers.unary, _read)}, straight)
+    unary: Any = grpc.unary_unary_rpc_method_handler(handlers.unary, _read)
+    stream: Any = grpc.unary_stream_rpc_method_handler(handlers.server_stream, _read)
+    registrar.register(SERVICE, {"Straight": unary, "StraightStream": stream}, straight)
+    registrar.add_registered_method_handlers(SERVICE, {"Other": unary})
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     straight.begin()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield channel
+    yield f"127.0.0.1:{port}"
     await server.stop(None)
     await straight.close()
 
@@ -111,9 +124,9 @@ def _read(request: bytes) -> bytes:
 
 async def call(channel: Any, kind: str, *messages: bytes) -> list[bytes]:
     path = f"/{SERVICE}/{kind}"
-    if kind in ("Unary", "Straight"):
+    if kind in ("Unary", "Straight", "Other"):
         return [await channel.unary_unary(path)(messages[0])]
-    if kind == "ServerStream":
+    if kind in ("ServerStream", "StraightStream"):
         return [answer async for answer in channel.unary_stream(path)(messages[0])]
     if kind == "ClientStream":
         return [await channel.stream_unary(path)(iter(messages))]
@@ -150,6 +163,7 @@ async def test_an_error_becomes_a_status_with_details(
         ("Unary", [b"a"], 1, 1),
         ("Straight", [b"a"], 1, 1),
         ("ServerStream", [b"a"], 1, 2),
+        ("StraightStream", [b"a"], 1, 2),
         ("ClientStream", [b"a", b"b", b"c"], 3, 1),
         ("BidiStream", [b"a", b"b", b"c"], 3, 3),
     ],
@@ -176,10 +190,11 @@ async def test_a_refusal_ends_the_call_and_only_those_who_were_told_of_it_hear_o
     assert (behind.begun, len(behind.calls)) == ([], 0)
 
 
-async def test_a_cancelled_stream_ends_as_cancelled() -> None:
+@pytest.mark.parametrize("kind", ["ServerStream", "StraightStream"])
+async def test_a_cancelled_stream_ends_as_cancelled(kind: str) -> None:
     witness = Witness()
     async with served(witness) as channel:
-        stream = channel.unary_stream(f"/{SERVICE}/ServerStream")(b"wait")
+        stream = channel.unary_stream(f"/{SERVICE}/{kind}")(b"wait")
         assert await stream.read() == b"first"
         stream.cancel()
         async with asyncio.timeout(5):
@@ -251,6 +266,21 @@ async def test_many_calls_at_once_are_each_answered_with_their_own() -> None:
         invoke = channel.unary_unary(f"/{SERVICE}/Straight")
         asked = [b"%d" % number for number in range(500)]
         assert await asyncio.gather(*(invoke(each) for each in asked)) == asked
+
+
+async def test_others_do_not_wait_for_all_calls_of_a_method() -> None:
+    """All are there before any is looked at."""
+    known, witness = servers(), Witness()
+    async with listening(witness) as address:
+        with grpc.insecure_channel(address) as channel:  # the event loop stands still meanwhile
+            straight: Any = channel.unary_unary(f"/{SERVICE}/Straight")
+            other: Any = channel.unary_unary(f"/{SERVICE}/Other")
+            calls = [each.future(b"a") for each in (*[straight] * 500, other)]
+            eventually(lambda: Backlog(known).calls() == len(calls), within=20)
+            assert not witness.begun
+            for call in calls:
+                assert await asyncio.to_thread(call.result, 20) == b"a"
+    assert witness.begun.index("Other") < len(calls) / 2
 
 
 async def test_a_server_that_stops_lets_straight_calls_end_and_cuts_off_those_that_do_not() -> None:

@@ -85,7 +85,7 @@ def test_a_statement_is_told_with_places_where_the_caller_s_values_were(traced: 
     about = statement.attributes
     assert (about["db.system.name"], about["db.query.summary"]) == ("postgresql", "radius")
     assert about["db.collection.name"] == "facilities"
-    assert "ST_DWithin" in about["db.query.text"]
+    assert "ST_DistanceSpheroid" in about["db.query.text"]
     assert "%(" in about["db.query.text"]
     assert str(int(radius().query.radius_meters)) not in about["db.query.text"]
 

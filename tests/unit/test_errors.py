@@ -4,13 +4,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
 from service import errors
 from service.errors import InvalidArgument, Reason, ResourceExhausted, SpatialError
 from service.interceptors.call import Call
-from service.interceptors.errors import STATUS, code_of, status
+from service.interceptors.errors import DETAILS_KEY, STATUS, code_of, ending, status
 from spatial.v1.errors_pb2 import ErrorReason
 
 PREFIX = "ERROR_REASON_"
@@ -47,6 +47,27 @@ def test_the_contract_and_the_code_have_the_same_reasons() -> None:
     published = {name.removeprefix(PREFIX) for name in ErrorReason.keys()} - {"UNSPECIFIED"}  # noqa: SIM118
 
     assert published == {reason.value for reason in Reason} == {reason.name for reason in Reason}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ResourceExhausted(Reason.OVERLOADED, "later", metadata={"limit": "64"}, retry_after=0.25),
+        ResourceExhausted(Reason.OVERLOADED, "later", metadata={"limit": "65"}, retry_after=1.2345),
+        ResourceExhausted(Reason.OVERLOADED, "later", retry_after=0.25),
+        ResourceExhausted(Reason.TOO_MANY_CALLS, "later", retry_after=0.0),
+        ResourceExhausted(Reason.RESPONSE_TOO_LARGE, "smaller"),
+        errors.Unavailable(Reason.SHUTTING_DOWN, "later", retry_after=0.25),
+        InvalidArgument(Reason.REQUIRED, "must be set", field="query"),
+    ],
+    ids=str,
+)
+def test_the_details_that_are_sent_are_the_status_whatever_was_sent_before(error: SpatialError) -> None:
+    code = code_of(CALL, error)
+    for _ in range(2):
+        call = cast("Call", SimpleNamespace(error=error, code=code, request_id="a"))
+        sent = dict(ending(call)[2])[DETAILS_KEY]
+        assert status_pb2.Status.FromString(cast("bytes", sent)) == status(code, error)
 
 
 def details_of(error: SpatialError) -> dict[str, Any]:

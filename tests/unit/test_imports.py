@@ -31,6 +31,7 @@ MAY_IMPORT = {
         "db.copy",
         "db.arrays",
         "db.batch",
+        "db.boxes",
         "db.describe",
         "db.kinds",
         "db.problems",
