@@ -146,7 +146,17 @@ async def running_server(
             for each in entering:
                 each.expect(method)
 
-        readiness = _readiness(settings, health, names, database, known, entrance)
+        led = [each.descriptor.full_name for each in (feature, *administration)]  # all that reading does without
+        readiness = _readiness(
+            settings,
+            database,
+            known,
+            entrance,
+            health,
+            names,
+            writing=(feature.descriptor.full_name,),
+            leading=led,
+        )
         metrics.ready.set_function(lambda: readiness.problem is None)
         await readiness.start()
         stack.push_async_callback(readiness.close)
@@ -223,13 +233,16 @@ def _memory(stack: AsyncExitStack, settings: Settings) -> MemoryGuard:
 
 def _readiness(
     settings: Settings,
-    health: health_aio.HealthServicer,
-    services: Sequence[str],
     database: parts.Database,
     known: parts.Knowledge,
     entrance: Entrance,
+    health: health_aio.HealthServicer,
+    services: Sequence[str],
+    *,
+    writing: Sequence[str],
+    leading: Sequence[str],
 ) -> Readiness:
-    """Of the services only the first can be answered without the primary, and the second not without the ledger."""
+    """Of the services those that are `writing` need the ledger, and those that are `leading` the primary."""
     return Readiness(
         health,
         services,
@@ -237,10 +250,10 @@ def _readiness(
         settings.health_interval,
         "migrated" if read_wanted(settings.layers).models else "postgis",
         lambda: known.source.problem or entrance.problem,
-        writing=services[1:2],
+        writing=writing,
         writable=lambda: any(layer.writable for layer in known.catalog),
         silence=lambda: database.hearing.seconds,
-        leading=services[1:],
+        leading=leading,
         standing_in=database.standing_in,
         renew=database.renewal.renew,
     )

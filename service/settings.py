@@ -173,8 +173,8 @@ class Settings(BaseSettings):
     """Calls that a caller may make at once after a pause, beyond `rate`."""
     adaptive_limit: bool = True
     """Whether calls that would wait too long are refused with OVERLOADED at once; docs/limits.md."""
-    queue_target: Seconds = 0.1
-    """How long a quick call may wait behind others, beyond the statement that runs as it comes."""
+    queue_target: Seconds = 0.05
+    """How long a quick call may wait behind others; it may always wait for the statement that runs as it comes."""
     heavy_queue_target: Seconds = 2.0
     """How long a slow call or a change may wait for its turn."""
     memory_limit: Annotated[int, Field(ge=0)] = 0

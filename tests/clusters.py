@@ -25,8 +25,8 @@ BARE, PREPARED = "bare", "prepared"
 POSTGIS, MIGRATED, DEMO = "with_postgis", "migrated", "demo"
 # As a file is copied: from row to row it would take twice as long.
 COPIED = "STRATEGY file_copy"
-# What tests ask beside the service is asked once: to compile it takes longer.
-SETTINGS: ServerSettings = {**THROW_AWAY_SETTINGS, "jit": "off"}
+# What tests ask beside the service is asked once: to compile it takes longer. What sessions run is seen whole.
+SETTINGS: ServerSettings = {**THROW_AWAY_SETTINGS, "jit": "off", "track_activity_query_size": "16384"}
 
 
 @contextmanager

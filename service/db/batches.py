@@ -1,11 +1,12 @@
 """What becomes of batches on the event loop: how they are made, and what their callers are handed in the end."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
-from service.db.batch import Batch, Call
+from service.db.batch import Answer, Batch, Call
 from service.db.cancel import Abandoned
 from service.db.canceller import Canceller
 from service.db.copy import Copied, Decoder
@@ -18,8 +19,13 @@ from service.domain import Shape
 from service.errors import DeadlineExceeded
 from service.observability.metrics import Metrics
 
+AT_ONCE = 16  # answers that are handed out before the event loop sees to others
+SOME = 64  # as many as a statement may bring, however long the loop takes over them
+
 
 class Batches:
+    """Made on the event loop."""
+
     def __init__(
         self,
         statements: Statements,
@@ -29,6 +35,10 @@ class Batches:
         canceller: Canceller,
         metrics: Metrics,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._answers: deque[tuple[Call, Answer]] = deque()  # not handed out yet
+        self._handed: float | None = None  # when some were, if there were more
+        self._pace = 0.0  # seconds for each
         self._statements = statements
         self._reader = reader
         self._packed = packed
@@ -90,10 +100,29 @@ class Batches:
         except Exception as error:  # whatever it is, nobody may be left waiting
             self._refuse(batch, translated(error))
             return 0
-        for call, answer in zip(batch.calls, answers, strict=True):
+        more = bool(self._answers)
+        self._answers.extend(zip(batch.calls, answers, strict=True))
+        if not more:
+            self._hand_out()
+        return sum(len(answer.rows) for answer in answers)
+
+    @property
+    def behind(self) -> float:
+        """Seconds until the answers that are there have been handed out, but for some."""
+        return max(0, len(self._answers) - SOME) * self._pace
+
+    def _hand_out(self) -> None:
+        """Some at a time: writing them takes a while, and calls that come meanwhile are not to wait for all."""
+        now = perf_counter()
+        if self._handed is not None:
+            self._pace += ((now - self._handed) / AT_ONCE - self._pace) / 8
+        for _ in range(min(AT_ONCE, len(self._answers))):
+            call, answer = self._answers.popleft()
             call.job = None  # they know each other, and would keep the answers until the next collection of garbage
             succeed(call.future, answer)
-        return sum(len(answer.rows) for answer in answers)
+        self._handed = now if self._answers else None
+        if self._answers:
+            self._loop.call_soon(self._hand_out)
 
     def _refuse(self, batch: Batch, error: Exception) -> None:
         if isinstance(error, DeadlineExceeded):

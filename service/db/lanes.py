@@ -39,7 +39,7 @@ from service.db.patience import Patience
 from service.db.queries import Statement, Statements
 from service.db.quick import QuickLanes
 from service.db.trails import ERRAND, note, note_search
-from service.domain import Search
+from service.domain import Search, Shape
 from service.errors import Reason, ResourceExhausted, SpatialError, Unavailable
 from service.observability.metrics import Metrics
 from service.observability.trail import TRAIL
@@ -124,12 +124,12 @@ class Lanes:
                 note_search(trail, call, self._statements)
 
     async def answer_together(self, searches: Sequence[Search]) -> Together:
-        """The answers to searches of one shape, from one statement on a lane for slow ones. What goes wrong with one
-        is its answer; cancelling the wait abandons them all."""
+        """The answers to searches of one shape, but for boxes around some, from one statement on a lane for slow ones.
+        What goes wrong with one is its answer; cancelling the wait abandons them all."""
         self._admit()
         since = perf_counter()
         calls = [Call(search, self._loop.create_future(), since) for search in searches]
-        batch = self._batches.made(searches[0].shape, calls)
+        batch = self._batches.made(_shared(searches), calls)
         try:
             self._heavy.enqueue(batch)
             answers = [await _settled(call.future) for call in calls]  # mostly, with the first all of them are there
@@ -204,6 +204,11 @@ async def _settled(future: asyncio.Future[Answer]) -> Answer | Exception:
         return await future
     except Exception as error:
         return error
+
+
+def _shared(searches: Sequence[Search]) -> Shape:
+    """The one that serves all of them: with boxes if there is one around each."""
+    return next((search.shape for search in searches if not search.shape.boxed), searches[0].shape)
 
 
 def _answer(answer: Answer | Exception) -> Answer | SpatialError:

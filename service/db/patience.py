@@ -37,9 +37,16 @@ class Patience:
     quick: Mean = field(default_factory=Mean)
     heavy: Mean = field(default_factory=Mean)
 
+    @property
+    def together(self) -> float | None:
+        """Seconds that a statement for many quick calls may take: as long again waits who comes as it begins. None
+        where nobody is impatient."""
+        return self.quick_target / 2 if self.adaptive else None
+
     def check_quick(self, seconds: float, rounds: int) -> None:
         """Raises if a call is to wait longer than it may: `seconds` for others of its shape that go before the next
-        statement's, and so many `rounds` of statements of other shapes on all lanes."""
+        statement's, and for answers that are not handed out yet; and so many `rounds` of statements of other shapes on
+        all lanes."""
         if self.adaptive and (seconds > self.quick_target or self._too_many(rounds)):
             raise self._refusal(Reason.OVERLOADED, "too many calls are waiting already")
 

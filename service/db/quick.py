@@ -33,6 +33,7 @@ class QuickLanes:
         self._most_calls = settings.lane_batch
         self._per_shape = settings.lanes_per_shape
         self._patience = patience
+        self._most_seconds = patience.together if patience is not None else None
         self._again = again
         self._traffic: dict[Shape, Traffic] = {}
         self._queue: dict[Traffic, None] = {}  # the shapes with calls that wait, the longest first
@@ -58,12 +59,20 @@ class QuickLanes:
     def _check(self, traffic: Traffic) -> None:
         """Refuses a call that would have to wait for too long, once the statements that run now have ended."""
         patience = self._patience
-        if patience is None or (not traffic.waiting and (self._idle or traffic.running)):
+        if patience is None:
             return
+        at_once = traffic.running or (self._idle and not traffic.waiting)
+        rounds = 0 if at_once else len(self._queue) // len(self.lanes)
+        patience.check_quick(self._before(traffic) + self._batches.behind, rounds)
+
+    def _before(self, traffic: Traffic) -> float:
+        """Seconds until the statement begins that answers who comes now; 0 where that is the next one."""
+        statements = len(traffic.waiting) // self._most(traffic) / self._per_shape
         seconds = max(traffic.seconds, LONG_SECONDS) if traffic.long else traffic.seconds
-        statements = len(traffic.waiting) // traffic.most(self._most_calls) / self._per_shape
-        shapes = 0 if traffic.running else len(self._queue) // len(self.lanes)
-        patience.check_quick(statements * seconds, shapes)
+        return (1 + statements) * seconds if statements else 0.0
+
+    def _most(self, traffic: Traffic) -> int:
+        return traffic.most(self._most_calls, self._most_seconds)
 
     def _new_traffic(self, shape: Shape) -> Traffic:
         # Callers choose properties, so there is no end of shapes: the oldest that is idle is forgotten.
@@ -90,7 +99,7 @@ class QuickLanes:
 
     def _take(self, traffic: Traffic) -> Batch | None:
         """On the event loop or on a lane's thread."""
-        calls = traffic.take(self._most_calls)
+        calls = traffic.take(self._most(traffic))
         return self._batches.made(traffic.shape, calls, packed=True) if calls else None
 
     def _follow(self, batch: Batch, outcome: Outcome) -> Batch | None:
@@ -120,7 +129,7 @@ class QuickLanes:
             self._rest(lane, traffic, batch)
         rows = self._batches.settle(batch, outcome, self._again)
         traffic.note_rows(rows / len(batch.calls))
-        traffic.note_seconds(outcome.seconds)
+        traffic.note_seconds(outcome.seconds, len(batch.calls))
         if self._patience is not None:
             self._patience.quick.note(outcome.seconds)
 

@@ -7,7 +7,7 @@ from time import perf_counter
 WINDOW = 0.5  # seconds over which calls are counted
 LEAST_RATE = 50.0  # calls a second that are thought to be served where nothing is known
 MEMORY = 0.9  # of the best rate lately, from one window to the next: who is sent away for long is missed now
-SHARE = 0.2  # of what is served: so many of the refused come again, lest refusing them cost what serving others needs
+SHARE = 0.1  # of what is served: so many of the refused come again, lest refusing them cost what serving others needs
 FIRST, LAST = 0.05, 3.0  # seconds
 
 

@@ -63,10 +63,28 @@ class Sampling(logging.Filter):
             record.fields = {**getattr(record, "fields", {}), "left_out": left_out}
         return True
 
+    def leaves_out(self, kind: Kind) -> bool:
+        """Whether a line of a kind would not get through; it is counted as left out, and need not be made."""
+        self._begin(int(self._clock()))
+        if self._seen[kind] < self._most:
+            return False
+        self._left_out[kind] += 1
+        return True
+
     def _begin(self, second: int) -> None:
         if second != self._second:
             self._second = second
             self._seen.clear()
+
+
+def left_out(kind: Kind) -> bool:
+    """Whether nobody would write a further line of a kind: its logger, level, message, method, code and reason."""
+    handlers = logging.getLogger().handlers
+    return bool(handlers) and all(_leaves_out(handler, kind) for handler in handlers)
+
+
+def _leaves_out(handler: logging.Handler, kind: Kind) -> bool:
+    return any(isinstance(each, Sampling) and each.leaves_out(kind) for each in handler.filters)
 
 
 def _kind(record: logging.LogRecord) -> Kind:

@@ -131,6 +131,19 @@ def test_of_a_flood_of_one_kind_so_many_lines_a_second_are_written_and_the_rest_
     assert "left_out" not in vars(again)["fields"]
 
 
+def test_lines_that_would_be_left_out_need_not_be_made_and_are_counted_all_the_same() -> None:
+    now = 0.0
+    sampling = Sampling(3, clock=lambda: now)
+    kind = ("spatial.test", logging.INFO, "hello", "A/B", "RESOURCE_EXHAUSTED", "OVERLOADED")
+    made = [not sampling.leaves_out(kind) and sampling.filter(refused()) for _ in range(10)]
+    assert made == [True] * 3 + [False] * 7
+    now = 1.0
+    assert not sampling.leaves_out(kind)
+    later = refused()
+    assert sampling.filter(later)
+    assert vars(later)["fields"]["left_out"] == 7
+
+
 @pytest.mark.parametrize("other", [{"method": "A/C"}, {"code": "UNAVAILABLE"}, {"reason": "RATE_LIMITED"}])
 def test_a_flood_hides_no_line_of_another_kind(other: dict[str, str]) -> None:
     sampling = Sampling(1, clock=lambda: 0.0)

@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from itertools import pairwise
 
 import pytest
 
+from service.db.batches import AT_ONCE
 from service.db.quick import LONG_SECONDS
 from service.errors import (
     FailedPrecondition,
@@ -56,6 +58,21 @@ async def test_a_batch_is_bounded_in_calls(database: str) -> None:
             await asyncio.sleep(0)
         assert await asked == [[key] for key in range(1, 41)]
         assert lanes.statements == 1 + 5
+
+
+async def test_answers_are_handed_out_some_at_a_time_and_in_order(database: str) -> None:
+    async with bench(database, lanes=1) as lanes:
+        async with occupied(lanes):
+            asked = [asyncio.ensure_future(lanes.ids(lookup(key))) for key in range(1, 51)]
+            await asyncio.sleep(0)
+        seen = [0]
+        while seen[-1] < len(asked):
+            await asyncio.sleep(0)
+            done = [each.done() for each in asked]
+            assert done == sorted(done, reverse=True)
+            seen.append(sum(done))
+        assert max(after - before for before, after in pairwise(seen)) == AT_ONCE
+        assert lanes.statements == 2
 
 
 async def test_a_batch_is_bounded_in_the_rows_that_its_calls_are_expected_to_bring(database: str) -> None:
