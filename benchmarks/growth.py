@@ -1,7 +1,7 @@
 """Growth: what a search costs as tables, circles and the number of callers grow, up to ten million points.
 
-The tables have the same area, and circles for 22 features as much smaller. pgbench sends the service's statement, and
-is what the database alone takes. What is compared is measured in turns, and every place was asked about before.
+The tables have the same area, and circles for 22 features as much smaller. pgbench sends what one would write in SQL.
+What is compared is measured in turns, and every place was asked about before.
 """
 
 import math
@@ -17,8 +17,9 @@ from benchmarks.contenders import NOBODY_IS_REFUSED, running_service
 from benchmarks.database import versions
 from benchmarks.dataset import ROWS, Centre, centres
 from benchmarks.figures import Figure, machine, median_ratio, print_lines, rounds_each, seconds_each
-from benchmarks.growth_data import SIZES, Size, bytes_each, make, pages_looked_at, plan
+from benchmarks.growth_data import SIZES, Size, bytes_each, make, pages_looked_at, pages_of
 from benchmarks.growth_searches import Measured, Row, Subject, in_turns
+from benchmarks.grpc_question import Client
 from benchmarks.programs import find
 from benchmarks.questions import Question
 from benchmarks.readers import readers
@@ -52,7 +53,11 @@ def run() -> dict[str, object]:
         sizes = in_turns(url, server, by_size, SIZE_ROUNDS)
         circles = [each.row() for each in in_turns(url, server, by_circle, ROUNDS)]
         callers = [each.row() for each in in_turns(url, server, by_callers, ROUNDS)]
-        figures = (*_index_figures(url, places), *_size_figures(sizes), *_search_figures(circles, callers))
+        figures = (
+            *_index_figures(url, server.client, places),
+            *_size_figures(sizes),
+            *_search_figures(circles, callers),
+        )
         for figure in figures:
             print(figure, flush=True)
         reader = stack.enter_context(readers(1))[0]
@@ -94,17 +99,22 @@ def _tables(url: str) -> Iterator[dict[str, object]]:
         yield {"rows": size.rows, "rates": rates, "bytes": asdict(each)}
 
 
-def _index_figures(url: str, places: Sequence[Centre]) -> Iterator[Figure]:
+def _index_figures(url: str, client: Client, places: Sequence[Centre]) -> Iterator[Figure]:
+    """Of the service, and of the statement that pgbench has, which goes through the geography's index."""
+    pages: dict[Size, tuple[float, float]] = {}
     for size in SIZES:
-        plans = [plan(url, _usual(size).statement(place)) for place in places]
-        used = sum(f"Index Scan using {size.geography_index} " in each for each in plans)
-        detail = f"{used} of {len(plans)} plans scan {size.geography_index}"
-        yield Figure(f"growth plans by the geography index, {size.rows:,} points", used / len(plans), "1", detail)
-    small, large = SIZES[0], SIZES[-1]
-    pages = {size: pages_looked_at(url, [_usual(size).statement(place) for place in places]) for size in SIZES}
-    name = f"growth pages looked at for 22 features, {large.rows:,} / {small.rows:,} points"
-    told = ", ".join(f"{number:.0f} of {size.rows:,}" for size, number in pages.items())
-    yield Figure(name, pages[large] / pages[small], "none", f"{told}: of the table, and of its geography index")
+        question = _usual(size)
+        explained = [client.explained(question.about(place)) for place in places]
+        used = sum(list(each.indexes) == [size.geometry_index] for each in explained)
+        detail = f"{used} of {len(explained)} plans scan {size.geometry_index} and no other"
+        yield Figure(f"growth plans by the index in the plane, {size.rows:,} points", used / len(places), "1", detail)
+        theirs = pages_looked_at(url, [question.statement(place) for place in places])
+        pages[size] = median(pages_of(each.text) for each in explained), theirs
+    for number, (whose, index) in enumerate((("", "in the plane"), (" by pgbench", "of geographies"))):
+        name = f"growth pages looked at{whose} for 22 features, {SIZES[-1].rows:,} / {SIZES[0].rows:,} points"
+        told = ", ".join(f"{looked[number]:.0f} of {size.rows:,}" for size, looked in pages.items())
+        ratio = pages[SIZES[-1]][number] / pages[SIZES[0]][number]
+        yield Figure(name, ratio, "none", f"{told}: of the table, and of the index {index}")
 
 
 # --- searches -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
@@ -10,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from benchmarks.dataset import PROPERTIES, RADIUS_METERS, Centre
 from benchmarks.load import Exchange
-from spatial.v1 import feature_pb2, geometry_pb2, query_pb2, query_pb2_grpc
+from spatial.v1 import admin_pb2, admin_pb2_grpc, feature_pb2, geometry_pb2, query_pb2, query_pb2_grpc
 
 METHOD = "/spatial.v1.SpatialService/SearchRadius"
 
@@ -30,6 +31,7 @@ class Client:
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
         self._health = health_pb2_grpc.HealthStub(self._channel)
         self._service = query_pb2_grpc.SpatialServiceStub(self._channel)
+        self._administration: Any = admin_pb2_grpc.AdminServiceStub(self._channel)
 
     def ready(self) -> bool:
         try:
@@ -56,6 +58,12 @@ class Client:
     def stream(self, method: str, request: Message) -> list[feature_pb2.FeatureBatch]:
         """By any method that answers with batches."""
         return list(getattr(self._service, method.rpartition("/")[2])(request, timeout=60))
+
+    def explained(self, query: query_pb2.RadiusQuery) -> admin_pb2.ExplainResponse:
+        """How a page of it is found, once it has been run."""
+        request = admin_pb2.ExplainRequest(query=query_pb2.Query(radius=query), analyze=True)
+        answer: admin_pb2.ExplainResponse = self._administration.Explain(request, timeout=60)
+        return answer
 
     def close(self) -> None:
         self._channel.close()

@@ -80,13 +80,16 @@ class Question:
         return f"/spatial.v1.SpatialService/{'Search' if self.is_page else 'Stream'}{search}"
 
     def request(self, centre: Centre) -> Message:
-        return self._in_box(centre) if self.area == BOX else self._about(centre)
+        return self._in_box(centre) if self.area == BOX else self._in_circle(centre)
 
-    def _about(self, centre: Centre) -> Message:
+    def about(self, centre: Centre) -> query_pb2.RadiusQuery:
         point = LatLng(latitude=centre.latitude, longitude=centre.longitude)
-        query = query_pb2.RadiusQuery(
+        return query_pb2.RadiusQuery(
             layer=self.layer, center=geometry_pb2.Probe(point=point), radius_meters=self.radius_meters
         )
+
+    def _in_circle(self, centre: Centre) -> Message:
+        query = self.about(centre)
         if self.is_page:
             return query_pb2.SearchRadiusRequest(query=query, output=_OUTPUT, page_size=self.limit)
         return query_pb2.StreamRadiusRequest(query=query, output=_OUTPUT, layout=_LAYOUT)

@@ -13,10 +13,14 @@ from typing import Any, NamedTuple
 import grpc
 import pyarrow as pa
 from google.protobuf.message import Message
+from grpc.experimental import ChannelOptions
 from pyarrow import compute
 
 from benchmarks.jobs import Job, Taken
 from spatial.v1 import feature_pb2, query_pb2, query_pb2_grpc
+
+# As spatial_client has it: messages are taken by who reads them, not by a thread beside.
+_OPTIONS = [(ChannelOptions.SingleThreadedUnaryStream, 1)]
 
 
 class Content(NamedTuple):
@@ -78,7 +82,7 @@ _REQUESTS: dict[str, type[Message]] = {
 
 @cache
 def _stub(port: int) -> query_pb2_grpc.SpatialServiceStub:
-    return query_pb2_grpc.SpatialServiceStub(grpc.insecure_channel(f"127.0.0.1:{port}"))
+    return query_pb2_grpc.SpatialServiceStub(grpc.insecure_channel(f"127.0.0.1:{port}", _OPTIONS))
 
 
 def layout_of(message: Message) -> Layout:

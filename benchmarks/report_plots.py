@@ -53,7 +53,7 @@ def _plot_cost(area: str) -> str:
     """Without those that cost so much that the others could not be told apart: the title has them."""
     rows = [row for row in within(area, cheapest(usual())) if row["callers"] == 16]
     stacks = {row["contender"]: (row["server_cpu"], row["database_cpu"]) for row in rows}
-    most = 8 * max((sum(each) for name, each in stacks.items() if name.startswith("service")), default=1.0)
+    most = 8 * max(sum(each) for name, each in stacks.items() if name.startswith("service"))
     shown = {name: each for name, each in stacks.items() if sum(each) <= most}
     left_out = "".join(f"; {name}: {sum(each):.0f}" for name, each in stacks.items() if name not in shown)
     title = f"CPU seconds for a thousand answers about a {area}, 16 callers{left_out}"
