@@ -1,4 +1,4 @@
-"""A table for a file: made before its rows come, finished after them, gone if anything fails in between."""
+"""A table for a file: made before its rows come, finished after them, gone if anything fails until then."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,14 +31,14 @@ def planned(source: Source, name: str, *, srid: int | None, key: str | None, pai
 @contextmanager
 def created(made: MadeTable, engine: Engine, *, dry_run: bool, keep: bool) -> Iterator[None]:
     """The table is there; it stays once all has gone well, `keep` also otherwise, and after a dry run never."""
-    made.create(engine)
     try:
+        made.create(engine)
         yield
+        if not dry_run:
+            made.finish(engine)
     except BaseException:
         if not keep:
             made.drop(engine)
         raise
     if dry_run:
         made.drop(engine)
-    else:
-        made.finish(engine)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow
 from geoalchemy2 import Geometry
 from pyarrow import types as arrow
-from sqlalchemy import BigInteger, Column, Engine, Identity, Index, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Column, Connection, Engine, Identity, Index, MetaData, Table, Text, text
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
@@ -58,13 +58,14 @@ def column_type(kind: Any) -> Any:
     return next((made for fits, made in _TYPES if fits(kind)), Text())
 
 
-@dataclass(frozen=True)
+@dataclass
 class MadeTable:
     """`pairs` say which column of the file becomes which of the table, and, with an empty one, which does not."""
 
     table: Table
     key: str
     pairs: Mapping[str, str]
+    oid: int | None = None  # known before the table is there: whoever is stopped as it is made can tell it from others'
 
     @property
     def statement(self) -> str:
@@ -72,14 +73,21 @@ class MadeTable:
 
     def create(self, engine: Engine) -> None:
         try:
-            with engine.connect() as connection:
+            with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
                 connection.execute(CreateTable(self.table))
+                self.oid = self._oid(connection)
         except DBAPIError as error:
             raise LoadError(f"the table cannot be made: {_said(error)}") from None
 
     def drop(self, engine: Engine) -> None:
+        """Unless it was never made."""
         with engine.connect() as connection:
-            self.table.drop(connection)
+            if self.oid is not None and self._oid(connection) == self.oid:
+                self.table.drop(connection)
+
+    def _oid(self, connection: Connection) -> int | None:
+        oid: int | None = connection.scalar(text("SELECT to_regclass(:name)::oid"), {"name": self._quoted(self.table)})
+        return oid
 
     def finish(self, engine: Engine) -> None:
         """Keys that are made from now on follow the greatest; indexes are built, and statistics gathered."""

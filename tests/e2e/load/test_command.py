@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import Engine
 
 from service.catalog import Catalog, shipped_layers
 from service.cli.load import load as spatial_load
+from service.loading.made import MadeTable
 from tests.conftest import ROOT
 from tests.consoles import steps
 from tests.loading import FAILED, run, write
@@ -30,6 +32,24 @@ def test_a_load_that_is_interrupted_leaves_no_new_table(plain: str, tmp_path: Pa
         process.communicate(timeout=120)
     assert process.returncode != 0
     assert fetch(plain, "SELECT to_regclass('many')") == [(None,)]
+
+
+@pytest.mark.parametrize("step", ["create", "finish"])
+def test_a_load_that_is_interrupted_right_after_a_step_leaves_no_new_table(
+    step: str, plain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "one.csv"
+    path.write_text("lon,lat\n1,2\n")
+    taken = getattr(MadeTable, step)
+
+    def interrupted(made: MadeTable, engine: Engine) -> None:
+        taken(made, engine)
+        assert fetch(plain, "SELECT to_regclass('one')") == [("one",)]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MadeTable, step, interrupted)
+    assert run(plain, str(path), "--layer", "one", "--create").returncode != 0
+    assert fetch(plain, "SELECT to_regclass('one')") == [(None,)]
 
 
 def test_a_terminal_sees_how_far_it_is(plain: str, tmp_path: Path, parcels: Any) -> None:
