@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from sqlalchemy import Engine
@@ -28,6 +28,7 @@ from service.db.patience import patient
 from service.db.pooler import Hearing
 from service.db.queries import Statements
 from service.db.replication.nodes import Node, Nodes
+from service.db.replication.once_more import LanesOnceMore, StreamsOnceMore
 from service.db.replication.renewal import Renewal
 from service.db.replication.replica import Replica
 from service.db.replication.replicas import ReplicaPools, replica_pools, watcher
@@ -148,12 +149,21 @@ def readers(
     primary = _node(stack, settings, metrics, on, known, tight, awaited)
     errands = Errands(on.bulk, on.canceller, metrics)
     stack.push_async_callback(errands.close)
-    if on.watcher is None:
-        return Readers(primary.lanes, primary.matching, primary.streams, errands, primary.lanes)
-    replicas = [_node(stack, settings, metrics, each, known, tight, awaited, each.state) for each in on.replicas]
-    nodes = Nodes(primary, replicas, on.watcher, settings.replica_wait, metrics)
+    run = Readers(primary.lanes, primary.matching, primary.streams, errands, primary.lanes)
+    if on.watcher is not None:
+        replicas = [_node(stack, settings, metrics, each, known, tight, awaited, each.state) for each in on.replicas]
+        run = _routed(run, Nodes(primary, replicas, on.watcher, settings.replica_wait, metrics))
+    return run if settings.pooler == "none" else _once_more(run)
+
+
+def _routed(run: Readers, nodes: Nodes) -> Readers:
     lanes, matching = RoutedLanes(nodes, attrgetter("lanes")), RoutedLanes(nodes, attrgetter("matching"))
-    return Readers(lanes, matching, RoutedStreams(nodes), errands, primary.lanes)
+    return replace(run, lanes=lanes, matching=matching, streams=RoutedStreams(nodes))
+
+
+def _once_more(run: Readers) -> Readers:
+    lanes, matching = LanesOnceMore(run.lanes), LanesOnceMore(run.matching)
+    return replace(run, lanes=lanes, matching=matching, streams=StreamsOnceMore(run.streams))
 
 
 def _node(

@@ -1,4 +1,4 @@
-"""Which errors of a replica are its own, so that another server may answer what it could not."""
+"""Which errors of a replica, or of a connection, are its own, so that another may answer what it could not."""
 
 from enum import Enum
 
@@ -53,3 +53,8 @@ def fault(error: SpatialError) -> Fault | None:
     if error.reason is Reason.DATABASE_UNAVAILABLE:
         return Fault.LOST
     return Fault.PASSING if code and code[:2] in _PASSING else None
+
+
+def connection_lost(error: SpatialError) -> bool:
+    """Whether a statement lost its connection. Where there was none to be had, the cause is SQLAlchemy's error."""
+    return isinstance(error.__cause__, psycopg2.Error) and fault(error) is Fault.LOST

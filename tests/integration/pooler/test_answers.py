@@ -15,7 +15,7 @@ from tests.pooler import PgBouncer, pooled
 from tests.processes import invoked
 from tests.questions import facility
 from tests.servers import Served, refusal, serving
-from tests.situations import fetch
+from tests.situations import eventually, fetch
 from tests.streams import whole
 
 
@@ -102,7 +102,7 @@ def test_sixty_four_callers_are_all_answered_over_four_sessions(url: str, tool: 
         ThreadPoolExecutor(64) as threads,
     ):
         assert list(threads.map(ask, numbers)) == [[str(number)] for number in numbers]
-        assert behind.health() == "SERVING"
+        eventually(lambda: behind.health() == "SERVING")
         assert len(bouncer.tell("SHOW SERVERS")) <= 4
 
 
