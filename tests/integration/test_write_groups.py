@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import Any
 from uuid import uuid4
@@ -239,6 +240,24 @@ def test_one_that_waits_for_somebody_else_holds_the_others_up_no_longer_than_a_m
 
         assert {reason(each) for each in done} == {"done"}
         assert reason(outcomes(calls[:1])[0]) == "done"
+
+
+def test_callers_who_come_again_and_again_go_on_sharing(url: str, layers: str) -> None:
+    """However they came at first, in ones and twos."""
+    kind, callers, times = str(uuid4()), 8, 20
+    with serving(url, layers=layers, write_pool_size=4) as served, ThreadPoolExecutor(callers) as threads:
+        editor = Editor(served)
+
+        def again_and_again(_: int) -> None:
+            for _ in range(times):
+                editor.create("facilities", facility(kind=kind))
+
+        list(threads.map(again_and_again, range(callers)))
+
+    found = fetch(url, "SELECT count(*), count(DISTINCT xmin::text) FROM facilities WHERE kind = %s", kind)
+    ((features, transactions),) = found
+    assert features == callers * times
+    assert transactions < features / 3
 
 
 VALUES: dict[str, Sequence[Any]] = {

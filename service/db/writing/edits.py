@@ -1,7 +1,7 @@
 """Statements that change a feature, built and compiled once per shape. Nothing is executed here.
 
-A statement changes the row and, in the same breath, selects what is answered from what it changed: the columns of a
-search, the row's version, and, where no feature may lie on another, the key of one that this one would lie on.
+A statement changes the row and, in the same breath, answers with what it changed: the columns of a search, the row's
+version, and, where no feature may lie on another, the key of one that this one would lie on.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from geoalchemy2 import Geometry
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
-from sqlalchemy import CTE, Text, bindparam, cast, delete, func, insert, literal_column, select, update
+from sqlalchemy import CTE, SelectBase, Text, bindparam, cast, delete, func, insert, literal_column, select, update
 from sqlalchemy import Column as TableColumn
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.util import ClauseAdapter
@@ -143,9 +143,22 @@ def build(layer: Layer, shape: EditShape) -> Statement:
         if layer.no_overlap and shape.placed:
             other = overlaid(layer, layer.key, layer.geometry)
             columns = (Column("overlaid", other, Field(Wire.BYTES)), *columns)
+    if shape.act is Act.CREATE and not any(map(_looks_elsewhere, columns)):
+        returned = [_created_as(column).label(f"c{place}") for place, column in enumerate(columns, 1)]
+        return Statement(asked, compiled(_inserted(layer, shape).returning(*returned)), (), columns, layer)
     changed = _CHANGES[shape.act](layer, shape, _used(layer, columns)).cte(_CHANGED)
     selected = [_answered(column, changed).label(f"c{place}") for place, column in enumerate(columns, 1)]
     return Statement(asked, compiled(select(*selected).select_from(changed)), (), columns, layer)
+
+
+def _looks_elsewhere(column: Column) -> bool:
+    """Whether it is more than an expression over the row itself, which can be answered with as the row is written: that
+    spares PostgreSQL a sixth of the statement."""
+    return any(isinstance(found, SelectBase) for found in visitors.iterate(column.expression))
+
+
+def _created_as(column: Column) -> Expression:
+    return _WRITTEN.element if column.kind == "etag" else column.expression
 
 
 def many_rows(layer: Layer, shape: EditShape, statement: Statement) -> ManyRows | None:
@@ -239,8 +252,12 @@ def _placed(layer: Layer, transformed: bool) -> Expression:
     return func.geography(placed, type_=_AsWritten()) if layer.is_geography else placed
 
 
+def _inserted(layer: Layer, shape: EditShape) -> Any:
+    return insert(layer.table).values(_assignments(layer, shape))
+
+
 def _created(layer: Layer, shape: EditShape, returned: list[TableColumn[Any]]) -> Any:
-    return insert(layer.table).values(_assignments(layer, shape)).returning(*returned, _WRITTEN)
+    return _inserted(layer, shape).returning(*returned, _WRITTEN)
 
 
 def _updated(layer: Layer, shape: EditShape, returned: list[TableColumn[Any]]) -> Any:

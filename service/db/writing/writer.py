@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from math import inf
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -17,18 +16,15 @@ from service.db.engine import Pool
 from service.db.lane import Lane, Outcome
 from service.db.patience import unhurried
 from service.db.trails import note
+from service.db.writing.gathering import Gathering
 from service.db.writing.groups import Apart, Done, perform_group
 from service.db.writing.jobs import Attempts, Change, Group, Written
-from service.db.writing.sessions import editing, sessions
+from service.db.writing.sessions import KeptSession, editing
 from service.db.writing.sharing import LONG_SECONDS, Waiting
 from service.errors import DeadlineExceeded, Reason, ResourceExhausted, SpatialError, Unavailable
 from service.observability.metrics import Metrics
 from service.observability.trail import TRAIL
 from service.settings import Settings
-
-MOST_LOOKS = 16  # for more of a group, before what there is of it goes
-SEVERAL = 3  # so many who were answered together are let come again
-MOMENT_SECONDS = 0.002
 
 
 class Writer:
@@ -42,8 +38,7 @@ class Writer:
         self._waiting = Waiting()
         self._impatient: asyncio.TimerHandle | None = None
         self._closed = False
-        self._gathering: asyncio.Handle | None = None
-        self._enough = inf  # changes that have come in all, with which nobody is waited for any more
+        self._gathering = Gathering(self._waiting, self._dispatch)
         self._patience = unhurried(settings, metrics)
         pool = editing(pool)
         self._lanes = [self._started(f"writer-{number}", pool) for number in range(settings.write_pool_size)]
@@ -54,10 +49,7 @@ class Writer:
         self._admit()
         job = Attempts(change, self._loop.create_future())
         self._waiting.put(job)
-        if self._waiting.came >= self._enough or (change.shared is None and self._enough < inf):
-            self._go()
-        else:
-            self._gather()
+        self._gathering.arrived(shares=change.shared is not None)
         try:
             written: Written = await job.future
             return written
@@ -98,35 +90,9 @@ class Writer:
             with suppress(RuntimeError):  # the event loop has gone
                 self._loop.call_soon_threadsafe(self._finished, *what)
 
-        lane = Lane(name, pool, self._metrics, self._perform, self._follow, tell, lambda pooled: sessions(bind=pooled))
+        lane = Lane(name, pool, self._metrics, self._perform, self._follow, tell, KeptSession())
         lane.start()
         return lane
-
-    def _gather(self) -> None:
-        """Lanes take what waits when the event loop has come round without another change: what is on its way into a
-        group is in it by then."""
-        if self._gathering is None:
-            self._gathering = self._loop.call_soon(self._look, self._waiting.came, MOST_LOOKS)
-
-    def _await(self, others: int) -> None:
-        """Those who were answered together come again together, as like as not: for a moment they are let come."""
-        if self._gathering is not None:
-            self._gathering.cancel()
-        self._enough = self._waiting.came + others
-        self._gathering = self._loop.call_later(MOMENT_SECONDS, self._look, self._waiting.came, MOST_LOOKS)
-
-    def _look(self, seen: int, looks: int) -> None:
-        came = self._waiting.came
-        if came != seen and looks:
-            self._gathering = self._loop.call_soon(self._look, came, looks - 1)
-        else:
-            self._go()
-
-    def _go(self) -> None:
-        if self._gathering is not None:
-            self._gathering.cancel()
-        self._gathering, self._enough = None, inf
-        self._dispatch()
 
     def _dispatch(self) -> None:
         while self._idle and (group := self._waiting.take()) is not None:
@@ -148,7 +114,7 @@ class Writer:
         group.committing = True
         if self._waiting.groups:
             with suppress(RuntimeError):  # the event loop has gone
-                self._loop.call_soon_threadsafe(self._gather)
+                self._loop.call_soon_threadsafe(self._gathering.gather)
 
     def _follow(self, group: Group, outcome: Outcome) -> Group | None:
         """On the lane's thread: what it does next without being told; groups are gathered on the event loop."""
@@ -170,11 +136,7 @@ class Writer:
             for job, written in outcome.result:
                 if not job.future.done():
                     job.future.set_result(written)
-        others = len(present) - self._waiting.changes
-        if len(present) >= SEVERAL and others > 0 and outcome.error is None:
-            self._await(others)
-        else:
-            self._gather()
+        self._gathering.answered(0 if outcome.error is not None else len(present))
 
     def _set_apart(self, jobs: Sequence[Attempts]) -> None:
         if self._closed:
