@@ -2,9 +2,9 @@
 
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
@@ -54,16 +54,21 @@ class FirstRows:
         self._connection = psycopg2.connect(url)
         self._connection.autocommit = True
 
-    def seconds(self, statement: str) -> float:
-        """From sending the statement to having its first row."""
+    def seconds(self, copying: str) -> float:
+        """From sending a COPY to having its first row."""
         sink = _FirstOnly(self._connection)
         with self._connection.cursor() as cursor:
             started = time.perf_counter()
             try:
-                cursor.copy_expert(copy(statement), sink)
+                cursor.copy_expert(copying, sink)
             except _EnoughError:
                 return sink.written - started
-        raise RuntimeError(f"no row from {statement}")
+        raise RuntimeError(f"no row from {copying}")
+
+    def bound(self, copying: str, values: Mapping[str, Any]) -> str:
+        """With values where it has places for them."""
+        with self._connection.cursor() as cursor:
+            return cursor.mogrify(copying, values).decode()
 
     def close(self) -> None:
         self._connection.close()

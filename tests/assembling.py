@@ -104,7 +104,8 @@ def reading_of(
     in_columns = layout is Layout.COLUMNS
     writer = ColumnsWriter(statement, layer, None) if in_columns else ArrowWriter(statement, layer, None)
     plain = CopyReading(lambda cursor: statement.copy.encode(), writer.batches)
-    return AssembledReading(Assembled(statement, layer, room=in_columns), writer.of_columns, plain, snapshot)
+    assembled = Assembled(statement, layer, room=in_columns)
+    return AssembledReading(assembled, writer.of_columns, plain, snapshot or Snapshot(1))
 
 
 def batches_of(

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from service.catalog import Layer, PropertyType
 from service.codec import wire
+from service.codec.few import FEW_BYTES, LARGEST, LISTS, FewColumns, Integers, since_1970
 from service.codec.frames import FULL_BYTES, Bytes, Frame
 from service.codec.scan import Scanner, gathered, key_at, slices
 from service.db.arrays import Buffer, Offsets, Sizes, Values, prefix_sizes
@@ -21,12 +21,9 @@ from service.db.queries import Statement
 from service.domain import Batch
 from spatial.v1 import feature_pb2
 
-Integers = npt.NDArray[np.int64]
 # Parts are joined once, where the message is whole: each time costs as much as to read the rows from PostgreSQL.
 Part = Callable[[Values], list[Bytes]]
 
-_EPOCHS_APART: Final = 946_684_800_000_000  # microseconds from 1970 to 2000
-_LARGEST, _SMALLEST = 2**63 - 1, -(2**63)
 _WIDTH: Final = 8  # bytes of a number; what is shorter counts as if it were one
 _SHORT: Final = 64  # bytes up to which values are gathered faster than they are sliced
 
@@ -47,6 +44,7 @@ class ColumnsWriter:
     """Batches of features as lists of values."""
 
     def __init__(self, statement: Statement, layer: Layer, bound_to: bytes | None) -> None:
+        self._few = FewColumns(statement)
         self._scanner = Scanner([column.field for column in statement.columns])
         self._parts = [part(column) for column in statement.columns]
         self._key = [column.kind for column in statement.columns].index("key")
@@ -55,6 +53,9 @@ class ColumnsWriter:
 
     def batches(self, rows: bytes) -> Iterator[Batch]:
         """Of some whole rows as COPY sends them."""
+        if len(rows) <= FEW_BYTES:
+            few = self._few.read(rows)
+            return iter(() if few is None else (Batch(self._frame.around(few.content, few.last), few.features),))
         scanned = self._scanner.scan(rows)
         # As columns they are smaller than as rows, or, where many numbers are null, at most three times as large.
         return self._batches(scanned.fields, scanned.ends)
@@ -97,8 +98,8 @@ def _property(column: Column) -> Part:
     assert column.property is not None
     name = wire.delimited(_NAME, column.property.name.encode())
     nullable = column.field.nullable
-    field, write = _LISTS[column.property.type]
-    tag = wire.tag(_COLUMN[field].number, wire.LENGTH)
+    write = _VALUES_OF[column.property.type]
+    tag = wire.tag(_COLUMN[LISTS[column.property.type]].number, wire.LENGTH)
 
     def properties(values: Values) -> list[Bytes]:
         nulls = _null_rows(values) if nullable else b""
@@ -137,14 +138,14 @@ def _timestamp_values(values: Values) -> list[Bytes]:
     return _delimited(_VALUES, varints(since_1970(_integers(values))))
 
 
-_LISTS: Final[dict[PropertyType, tuple[str, Part]]] = {
-    PropertyType.STRING: ("strings", _string_values),
-    PropertyType.INTEGER: ("integers", _integer_values),
-    PropertyType.NUMBER: ("numbers", _number_values),
-    PropertyType.BOOLEAN: ("booleans", _boolean_values),
-    PropertyType.TIMESTAMP: ("timestamps", _timestamp_values),
-    PropertyType.JSON: ("json", _string_values),
-    PropertyType.BYTES: ("bytes", _string_values),
+_VALUES_OF: Final[dict[PropertyType, Part]] = {
+    PropertyType.STRING: _string_values,
+    PropertyType.INTEGER: _integer_values,
+    PropertyType.NUMBER: _number_values,
+    PropertyType.BOOLEAN: _boolean_values,
+    PropertyType.TIMESTAMP: _timestamp_values,
+    PropertyType.JSON: _string_values,
+    PropertyType.BYTES: _string_values,
 }
 
 
@@ -160,18 +161,12 @@ def _packed_numbers(values: Values) -> bytes:
     return np.where(values.lengths < 0, 0, gathered(values.buffer, values.starts, ">f8")).astype("<f8").tobytes()
 
 
-def since_1970(microseconds: Integers) -> Integers:
-    """From PostgreSQL's epoch. Infinities stay; what only just exists in PostgreSQL becomes the last before them."""
-    finite = np.minimum(microseconds, _LARGEST - 1 - _EPOCHS_APART) + _EPOCHS_APART
-    return np.where((microseconds == _LARGEST) | (microseconds == _SMALLEST), microseconds, finite)
-
-
 def varints(values: Integers) -> bytes:
     """Integers as protobuf packs them: seven bits a byte, the least first, negative ones as of 64 bits without sign."""
     left = values.astype(np.uint64)
     width = max(1, -(-int(left.max(initial=0)).bit_length() // 7))
     parts = np.empty((len(left), width), np.uint8)
-    if left.min(initial=_LARGEST) >> np.uint64(7 * (width - 1)):  # keys that count up, mostly: all of this width
+    if left.min(initial=LARGEST) >> np.uint64(7 * (width - 1)):  # keys that count up, mostly: all of this width
         for place in range(width):
             parts[:, place] = left >> np.uint64(7 * place)
         parts[:, :-1] |= 0x80

@@ -3,18 +3,21 @@
 One COPY, each of whose rows has a few blocks' worth of the table: of every column all the values one after the other,
 which are Arrow's own buffers and protobuf's lists, or nearly. It reads by physical place, not by key, which spares the
 index and suits keys of any type. The places are blocks; where features are larger than these show, they are measured
-first.
+first. To plan such a statement takes longer than to find the rows of a block: those of the first come row by row,
+before it is sent.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import reduce
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial, reduce
+from itertools import chain
 from operator import add
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from psycopg2 import ProgrammingError
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
-from sqlalchemy import Cast, ColumnClause, ColumnElement, Select, cast, column, func, literal_column, select
+from sqlalchemy import Cast, ColumnClause, ColumnElement, Select, cast, column, func, literal_column, select, true
 from sqlalchemy import Column as TableColumn
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.sql import visitors
@@ -24,9 +27,10 @@ from service.db.arrays import Values, assembly
 from service.db.cancel import StatementGuard
 from service.db.columns import Column, Expression
 from service.db.copy import Field, Wire, decoder
+from service.db.deference import Awaited, nobody
 from service.db.queries import Statement, compiled
 from service.db.snapshot import Part, Snapshot
-from service.db.stream import CopyReading, Put
+from service.db.stream import CopyReading, Put, Sink
 from service.domain import Batch, Encoding, Kind, Result, Shape, View
 
 # Few enough that what PostgreSQL assembles at a time stays in a core's cache; batches are put together of several.
@@ -62,18 +66,21 @@ class Assembled:
             measured: f"COPY ({self._sql(statement.columns, layer, measured=measured)}) TO STDOUT (FORMAT binary)"
             for measured in (False, True)
         }
+        self.first_block, self.other_blocks = _rows(statement.columns, layer)
+        self.begins_in_blocks = False
 
     def measured(self, cursor: Cursor) -> bool | None:
         """Whether features must be measured, since some are stored outside of the blocks. None if the layer's relation
         has not its rows, and no others, in blocks of its own."""
         cursor.execute(_RELATION, {"table": self._table})
         measured: bool | None = cursor.fetchall()[0][0]
+        self.begins_in_blocks = measured is False
         return measured
 
-    def statement(self, cursor: Cursor, part: Part, *, measured: bool) -> bytes:
-        """Parts take turns, so that none has much more to do than others."""
-        given = {"table": self._table, "first": part.number * BLOCKS, "step": part.parts * BLOCKS}
-        return bytes(cursor.mogrify(self._copies[measured], given))
+    def statement(self, cursor: Cursor, part: Part, *, measured: bool, since: int = 0) -> bytes:
+        """Of the blocks `since` one. Parts take turns, so that none has much more to do than others."""
+        turns = {"first": part.number * BLOCKS, "step": part.parts * BLOCKS}
+        return bytes(cursor.mogrify(self._copies[measured], {"table": self._table, "since": since, **turns}))
 
     def columns(self, rows: Sequence[bytes]) -> list[Values]:
         """The statement's columns, of some rows of the COPY; none where there are no features."""
@@ -127,10 +134,10 @@ SELECT CASE WHEN relkind IN ('r', 'm') AND NOT relhassubclass AND has_table_priv
 
 # They stand beside layers' tables, which may be called anything.
 _PLACES, _BLOCKS = "spatial_places", "spatial_blocks"
+_SECOND_BLOCK = "'(1,0)'::tid"
 
 # A relation's size is looked up after the snapshot was taken: there is no block that it sees beyond the last. Turns are
-# a SELECT's, and not FROM's, which would count them all before the first. The very first turn's blocks come one by one:
-# PostgreSQL sends what is there when there is more, and the more comes soon.
+# a SELECT's, and not FROM's, which would count them all before the first.
 _SQL = """
 SELECT assembled.*
   FROM (
@@ -140,10 +147,9 @@ SELECT assembled.*
                   %(step)s::bigint
                 ) AS first
        ) AS turn
- CROSS JOIN LATERAL (SELECT CASE turn.first WHEN 0 THEN 1 ELSE {count} END AS count) AS taken
- CROSS JOIN LATERAL generate_series(turn.first, turn.first + {count} - 1, taken.count) AS block
  CROSS JOIN LATERAL (
-   SELECT format('(%%s,0)', block)::tid AS first, format('(%%s,65535)', block + taken.count - 1)::tid AS last
+   SELECT format('(%%s,0)', greatest(turn.first, %(since)s))::tid AS first,
+          format('(%%s,65535)', turn.first + {count} - 1)::tid AS last
  ) AS {blocks}
  {places}
  CROSS JOIN LATERAL (
@@ -159,6 +165,15 @@ _MEASURED = """
     GROUP BY portion.number
  ) AS spatial_places
 """
+
+
+def _rows(columns: Sequence[Column], layer: Layer) -> tuple[str, str]:
+    """COPY the rows of the first block, and those of the others, one by one."""
+    named = select(*(column.expression.label(f"c{index}") for index, column in enumerate(columns, 1)))
+    rows = named.where(*(() if layer.identified is None else (layer.identified,)))
+    in_first = _place(layer) < literal_column(_SECOND_BLOCK)
+    first, others = (compiled(rows.where(which)) for which in (in_first, in_first.is_not(true())))
+    return f"COPY ({first}) TO STDOUT (FORMAT binary)", f"COPY ({others}) TO STDOUT (FORMAT binary)"
 
 
 def _features(columns: Sequence[Column], layer: Layer, *, apart: bool) -> str:
@@ -210,8 +225,7 @@ def _width(column: Column, layer: Layer, shape: Shape) -> int | None:
 
 @dataclass(slots=True, eq=False)
 class AssembledReading:
-    """A part of a layer, read on a connection of its own. `snapshot` is what readings share of which each takes a part;
-    without one this reads all.
+    """A part of a layer, read on a connection of its own. `snapshot` is what readings share of which each takes a part.
 
     `plain` reads the layer row by row, where its relation is none that has its rows in blocks of its own: a view, a
     partitioned table.
@@ -220,29 +234,63 @@ class AssembledReading:
     assembled: Assembled
     write: Write
     plain: CopyReading
-    snapshot: Snapshot | None = None
+    snapshot: Snapshot
     guard: StatementGuard = field(default_factory=StatementGuard)
+    _begun: bool = False  # with the rows of the first block
+    _left: Iterator[Batch] = field(default_factory=lambda: iter(()))  # of those rows
 
-    def perform(self, cursor: Cursor, put: Put) -> None:
-        if self.snapshot is None:
-            self._copy(cursor, put, Part(0, 1))()
-            return
-        with self.snapshot.part(cursor) as part:
-            finish = self._copy(cursor, put, part)
+    def perform(self, cursor: Cursor, put: Put, awaited: Awaited = nobody) -> None:
+        with self.snapshot.part(cursor, partial(self._begin, put)) as part:
+            finish = self._copy(cursor, put, awaited, part)
         finish()  # the reader may take its time: no session idles in a transaction for it
 
-    def _copy(self, cursor: Cursor, put: Put, part: Part | None) -> Callable[[], None]:
+    def _begin(self, put: Put, cursor: Cursor, begin: str) -> None:
+        """If the relation is what it was, which is looked at afterwards, the first rows are read along."""
+        if self.assembled.begins_in_blocks:
+            try:
+                self._read_first_block(cursor, put, f"{begin}; ")
+                return
+            except ProgrammingError:
+                cursor.execute("ROLLBACK")
+        cursor.execute(begin)
+
+    def _read_first_block(self, cursor: Cursor, put: Put, begin: str = "") -> None:
+        """There is room for the first batch of all; the others are put where the reader may take its time."""
+        rows: list[bytes] = []
+        statement = cursor.mogrify(self.assembled.first_block, {})
+        cursor.copy_expert(begin.encode() + statement, Sink(rows.append))
+        self._begun = True
+        self._left = iter(self.plain.batches(b"".join(rows)))
+        for batch in self._left:
+            put(batch)
+            return
+
+    def _copy(self, cursor: Cursor, put: Put, awaited: Awaited, part: Part | None) -> Callable[[], None]:
         measured = self.assembled.measured(cursor) if part is not None else None
         if part is not None and measured is not None:
-            statement = self.assembled.statement(cursor, part, measured=measured)
-            return CopyReading(lambda _: statement, self._batches, gathered=list, first_bytes=1).copy(cursor, put)
+            if part.number == 0 and not (self._begun or measured):
+                self._read_first_block(cursor, put)
+            statement = self.assembled.statement(cursor, part, measured=measured, since=int(self._begun))
+            reading = CopyReading(lambda _: statement, self._batches, gathered=list, first_bytes=1)
+            return reading.copy(cursor, put, awaited)
         if part is not None and part.number == 0:
-            return self.plain.copy(cursor, put)
+            return self._row_by_row().copy(cursor, put, awaited)
         return _nothing
 
-    def _batches(self, rows: Sequence[bytes]) -> Iterable[Batch]:
-        columns = self.assembled.columns(rows)
-        return self.write(columns) if columns else ()
+    def _row_by_row(self) -> CopyReading:
+        """What has not been read of a relation that has become another."""
+        if not self._begun:
+            return self.plain
+        return replace(
+            self.plain,
+            statement=lambda cursor: cursor.mogrify(self.assembled.other_blocks, {}),
+            batches=lambda rows: chain(self._left, self.plain.batches(rows)),
+        )
+
+    def _batches(self, rows: Sequence[bytes]) -> Iterator[Batch]:
+        yield from self._left
+        if columns := self.assembled.columns(rows):
+            yield from self.write(columns)
 
 
 def _nothing() -> None:

@@ -13,6 +13,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatev
 from service.catalog import Catalog
 from service.db.batch import Batch, Errand
 from service.db.cancel import StatementGuard
+from service.db.deference import Awaited
 from service.db.describe import describe
 from service.db.explain import Ask, Asked, Explanation, Refusal, asked_join, asked_search, explain, planned
 from service.db.joins import JoinStatement
@@ -159,9 +160,9 @@ class GuardedReading:
     admit: Callable[[Cursor], None]
     guard: StatementGuard
 
-    def perform(self, cursor: Cursor, put: Put) -> None:
+    def perform(self, cursor: Cursor, put: Put, awaited: Awaited) -> None:
         self.admit(cursor)
-        self.reading.perform(cursor, put)
+        self.reading.perform(cursor, put, awaited)
 
 
 def _raise(refusal: Refusal | None) -> None:

@@ -4,7 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from geoalchemy2 import Geometry
-from sqlalchemy import BigInteger, Float, FromClause, Text, bindparam, cast, func, literal_column, select
+from sqlalchemy import (
+    BigInteger,
+    CompoundSelect,
+    Float,
+    FromClause,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    null,
+    select,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
@@ -27,6 +40,8 @@ _ARGUMENTS: Mapping[Kind, tuple[str, ...]] = {
 _WITHIN = ("within",)
 _IN_PLANE = (Kind.RADIUS, Kind.INTERSECTS, Kind.WINDOW)
 _NAME = "spatial_probe"  # beside a layer's table, which may be called anything
+SEEN = "seen"  # a box whose rows were found before
+_MIDDLE = 1 / 8  # of a circle, by its radius: few of its rows, which are looked at twice
 WINDOWS = ("window", "other_window")  # what the index of a geography column is asked for
 _AFTER_KEY = ("after_key",)
 _AFTER_DISTANCE = ("after_distance", "after_key")
@@ -61,9 +76,7 @@ def probes(layer: Layer, shape: Shape) -> FromClause:
         given = {name: cast(bindparam(name), _type(layer, name)) for name in names}
         values = _arguments(layer, shape, given)
         probe = select(cast(literal_column("1"), BigInteger).label("ordinal"), *values)
-        # Where the planner sees the box it gathers places of many rows before it reads one, and the first of a stream
-        # comes late.
-        return (probe.offset(literal_column("0")) if _first_at_once(shape) else probe).subquery(_NAME)
+        return (_near_first(probe, given) if _first_at_once(shape) else probe).subquery(_NAME)
     arrays = [cast(bindparam(name, type_=Text()), ARRAY(_type(layer, name))) for name in names]
     unnested = func.unnest(*arrays).table_valued(*names, with_ordinality="ordinal", name="given").render_derived()
     values = _arguments(layer, shape, {name: unnested.c[name] for name in names})
@@ -72,6 +85,19 @@ def probes(layer: Layer, shape: Shape) -> FromClause:
 
 def _first_at_once(shape: Shape) -> bool:
     return shape.boxed and shape.result is Result.ALL
+
+
+def _near_first(probe: Select[*tuple[Any, ...]], given: Mapping[str, Expression]) -> CompoundSelect[Any]:
+    """The probe twice: with a box in the middle of its circle, and with the whole box, of which that much is `seen`.
+    An index may begin in a corner, where nothing is in the circle, and the first of a stream would come late."""
+    point = _geometry(given["geometry"])
+    middle = box(point, given["radius"] * literal_column(repr(_MIDDLE)))
+    near, all_of_it = (
+        probe.add_columns(around.label("box"), seen.label(SEEN))
+        for around, seen in ((middle, cast(null(), middle.type)), (box(point, given["radius"]), middle))
+    )
+    # OFFSET hides the boxes from the planner: it would gather the places of many rows before it reads one.
+    return near.union_all(all_of_it).offset(literal_column("0"))
 
 
 def _type(layer: Layer, name: str) -> TypeEngine[Any]:
@@ -88,7 +114,9 @@ def _arguments(layer: Layer, shape: Shape, given: Mapping[str, Expression]) -> l
         values += [window(part, given.get("radius")).label(name) for part, name in zip(parts, WINDOWS, strict=False)]
     if shape.boxed:
         point = _geometry(given["geometry"])
-        values += [point.label("point"), box(point, given["radius"]).label("box")]
+        values.append(point.label("point"))
+        if not _first_at_once(shape):
+            values.append(box(point, given["radius"]).label("box"))
     return values
 
 

@@ -11,7 +11,7 @@ from service.db.copy import Field, Wire
 from service.db.filters import condition
 from service.db.places import place_columns
 from service.db.plane import in_window
-from service.db.probes import WINDOWS, first_and_last, measures_on_earth, nearest_comes_first
+from service.db.probes import SEEN, WINDOWS, first_and_last, measures_on_earth, nearest_comes_first
 from service.domain import DistanceModel, Kind, Predicate, Result, Shape, View
 
 PREDICATES: Mapping[Predicate, str] = {
@@ -49,12 +49,14 @@ def _reached(layer: Layer, shape: Shape, probe: FromClause) -> Sequence[Expressi
     distance = _reach(shape, probe.c.radius)
     if not shape.boxed:
         return [_within(layer, shape, probe, distance), *_windowed(layer, probe)]
-    inside = layer.geometry.op("&&", is_comparison=True)(probe.c.box)
+    inside = [layer.geometry.op("&&", is_comparison=True)(probe.c.box)]
+    if SEEN in probe.c:
+        inside.append(layer.geometry.op("&&", is_comparison=True)(probe.c[SEEN]).is_not(true()))
     if _measured_once(shape):
-        return [inside, distance >= _METERS]
+        return [*inside, distance >= _METERS]
     measure = getattr(func, _MEASURE)
     measured: Expression = measure(layer.geography, probe.c.geometry, distance, *_spheroid(shape))
-    return [inside, measured]
+    return [*inside, measured]
 
 
 def _measured_once(shape: Shape) -> bool:

@@ -1,6 +1,6 @@
 """One view of the database for several connections, so that each can read a part of the same data."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Condition
 from typing import NamedTuple
@@ -13,6 +13,12 @@ PATIENCE_SECONDS = 0.1
 # Its file has gone, and so perhaps has the session; PostgreSQL 17 has its own code for the first.
 _GONE = (errors.InvalidParameterValue, errors.UndefinedObject, errors.ObjectNotInPrerequisiteState)
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# Sends the statement that begins a transaction, and whatever else in the same message.
+Begin = Callable[[Cursor, str], object]
+
+
+def _alone(cursor: Cursor, statement: str) -> None:
+    cursor.execute(statement)
 
 
 class Part(NamedTuple):
@@ -25,8 +31,8 @@ class Part(NamedTuple):
 class Snapshot:
     """For up to `most` threads, each with a connection in autocommit.
 
-    The first to come takes the snapshot, and waits a moment for the others: who comes later has nothing to do, so that
-    no stream stands still for want of a second connection.
+    The first to come takes the snapshot as it begins, and then waits a moment for the others: who comes later has
+    nothing to do, so that no stream stands still for want of a second connection.
     """
 
     def __init__(self, most: int, patience: float = PATIENCE_SECONDS) -> None:
@@ -39,8 +45,9 @@ class Snapshot:
         self._name: str | None = None
 
     @contextmanager
-    def part(self, cursor: Cursor) -> Iterator[Part | None]:
-        """A transaction that sees the snapshot, and the part that is this thread's: None if the others have it all."""
+    def part(self, cursor: Cursor, begin: Begin = _alone) -> Iterator[Part | None]:
+        """A transaction that sees the snapshot, and the part that is this thread's: None if the others have it all. If
+        it is the first, its transaction is begun by `begin`."""
         with self._changed:
             if self._closed:
                 number = None
@@ -50,17 +57,18 @@ class Snapshot:
         if number is None:
             yield None
         elif number == 0:
-            yield from self._lead(cursor)
+            yield from self._lead(cursor, begin)
         else:
             yield from self._follow(cursor, number)
 
-    def _lead(self, cursor: Cursor) -> Iterator[Part | None]:
+    def _lead(self, cursor: Cursor, begin: Begin) -> Iterator[Part | None]:
         """The snapshot lasts as long as the transaction that took it: the others must have it before this one ends."""
         try:
-            with _transaction(cursor):
-                cursor.execute("SELECT pg_export_snapshot()")
-                ((name,),) = cursor.fetchall()
-                self._close(name)
+            with _transaction(cursor, begin):
+                if self._most > 1:
+                    cursor.execute("SELECT pg_export_snapshot()")
+                    ((name,),) = cursor.fetchall()
+                    self._close(name)
                 yield Part(0, self._come)
                 with self._changed:
                     self._changed.wait_for(lambda: self._joined == self._come - 1)
@@ -105,10 +113,10 @@ class Snapshot:
 
 
 @contextmanager
-def _transaction(cursor: Cursor) -> Iterator[None]:
+def _transaction(cursor: Cursor, begin: Begin = _alone) -> Iterator[None]:
     """Ended in any case, unless its statement is cut short: then the connection cannot be used any more."""
-    cursor.execute(_BEGIN)
     try:
+        begin(cursor, _BEGIN)
         yield
     finally:
         if cursor.connection.info.transaction_status in (TRANSACTION_STATUS_INTRANS, TRANSACTION_STATUS_INERROR):

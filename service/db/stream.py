@@ -16,7 +16,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatev
 
 from service.db.cancel import Abandoned, StatementGuard
 from service.db.canceller import Canceller
-from service.db.deference import Deference
+from service.db.deference import Awaited, Deference, nobody
 from service.db.engine import Pool
 from service.db.errors import is_rejection
 from service.db.lane import Lane, Outcome
@@ -28,6 +28,7 @@ from service.observability.metrics import Metrics
 from service.observability.trail import TRAIL, Trail
 
 CHUNK_BYTES = 256 * 1024  # of rows as PostgreSQL sends them, before they are laid out
+BESIDE_CALLS_BYTES = 32 * 1024  # the same while callers wait
 GRANULE_BYTES = 8 * 1024  # PostgreSQL sends no less at a time: so often is the clock looked at
 FIRST_BYTES = GRANULE_BYTES // 2  # of what it sends at first, these are rows for certain
 AHEAD_BYTES = 1024 * 1024  # that may wait for the reader
@@ -46,11 +47,12 @@ Noted = Callable[[Outcome], None]
 
 
 class Reading(Protocol):
-    """What a stream reads on one connection, on a thread: puts batches until there are no more."""
+    """What a stream reads on one connection, on a thread: puts batches until there are no more, and smaller ones while
+    callers are awaited."""
 
     guard: StatementGuard
 
-    def perform(self, cursor: Cursor, put: Put) -> None: ...
+    def perform(self, cursor: Cursor, put: Put, awaited: Awaited) -> None: ...
 
 
 # What a stream is to read, from its beginning; given is with how many connections it could.
@@ -68,10 +70,10 @@ class CopyReading:
     gathered: Callable[[Sequence[bytes]], Any] = b"".join
     first_bytes: int = FIRST_BYTES  # that are passed on at once
 
-    def perform(self, cursor: Cursor, put: Put) -> None:
-        self.copy(cursor, put)()
+    def perform(self, cursor: Cursor, put: Put, awaited: Awaited = nobody) -> None:
+        self.copy(cursor, put, awaited)()
 
-    def copy(self, cursor: Cursor, put: Put) -> Callable[[], None]:
+    def copy(self, cursor: Cursor, put: Put, awaited: Awaited) -> Callable[[], None]:
         """Runs the COPY, and gives what puts the last of it: that may wait for the reader, and needs no transaction."""
         rows: list[bytes] = []
 
@@ -81,21 +83,26 @@ class CopyReading:
             for batch in self.batches(chunk):
                 put(batch)
 
-        cursor.copy_expert(self.statement(cursor), _Sink(_gathering(rows, pass_on, self.first_bytes)))
+        cursor.copy_expert(self.statement(cursor), Sink(_gathering(rows, pass_on, self.first_bytes, awaited)))
         return pass_on
 
 
-class _Sink:
+class Sink:
     """What psycopg2 writes to, a row at a time."""
 
-    def __init__(self, taking: Generator[None, bytes]) -> None:
-        next(taking)
-        self.write = taking.send
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self.write = write
 
 
-def _gathering(rows: list[bytes], pass_on: Callable[[], None], look: int) -> Generator[None, bytes]:
+def _gathering(rows: list[bytes], pass_on: Callable[[], None], look: int, awaited: Awaited) -> Callable[[bytes], None]:
     """Passes on the first rows at once, then a chunk at a time. A generator has at hand what a method would have to
     look up for each row."""
+    taking = _taking(rows, pass_on, look, awaited)
+    next(taking)
+    return taking.send
+
+
+def _taking(rows: list[bytes], pass_on: Callable[[], None], look: int, awaited: Awaited) -> Generator[None, bytes]:
     size = 0
     due = 0.0
     while True:
@@ -103,7 +110,7 @@ def _gathering(rows: list[bytes], pass_on: Callable[[], None], look: int) -> Gen
         rows.append(row)
         size += len(row)
         if size >= look:
-            if size >= CHUNK_BYTES or perf_counter() >= due:
+            if size >= CHUNK_BYTES or (size >= BESIDE_CALLS_BYTES and awaited()) or perf_counter() >= due:
                 pass_on()
                 size = 0
                 due = perf_counter() + FLUSH_SECONDS
@@ -120,7 +127,7 @@ class Streams:
         most: int,
         metrics: Metrics,
         rest: Callable[[], None],
-        awaited: Callable[[], bool],
+        awaited: Awaited,
     ) -> None:
         """`rest` is called on a thread when no stream has run for a moment; `awaited` says whether callers wait, for
         whom streams make way."""
@@ -225,7 +232,7 @@ class Streams:
             job.put(batch)
             deference.give_way()
 
-        job.reading.perform(cursor, giving_up(job.guard, put_and_give_way))
+        job.reading.perform(cursor, giving_up(job.guard, put_and_give_way), self._awaited)
 
     def _finished(self, lane: Lane, job: "_Job", outcome: Outcome, following: None) -> None:
         """On the lane's thread."""

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from service.catalog import Catalog
 from service.codec.arrow import ArrowWriter
-from service.codec.batches import BatchWriter, batch_writer
+from service.codec.batches import BatchWriter, BatchWriters
 from service.codec.columns import ColumnsWriter
 from service.codec.exports import ExportReader
 from service.codec.geometry import Stored
@@ -20,7 +20,7 @@ from service.db.queries import Statement, Statements
 from service.db.replication.routed import StreamReads
 from service.db.snapshot import Snapshot
 from service.db.stream import CopyReading, Reading
-from service.domain import Export, Layout
+from service.domain import Export, Layout, Search
 from service.interceptors.call import Context
 from service.servicers.references import References
 from spatial.v1 import query_pb2
@@ -47,6 +47,7 @@ class StreamServicer:
         self._catalog = catalog
         self._statements = statements
         self._assemblies = Assemblies()
+        self._writers = BatchWriters()
         self._streams = streams
         self._exports = exports
         self._joins = joins
@@ -82,10 +83,11 @@ class StreamServicer:
         with self._streams.admitted():
             export = await self._references.read(reader, request)
             statement = self._statements[export.search.shape]
+            writer = self._writers.of(statement, export.layout, export.bound_to)
             found = False
 
             def readings(connections: int) -> Sequence[Reading]:
-                read = self._readings(export, statement, min(self._connections, connections))
+                read = self._readings(export.search, statement, writer, min(self._connections, connections))
                 return self._plans.around_search(read, statement, export.search.arguments)
 
             async with aclosing(self._streams.read(method, export.layout, readings)) as messages:
@@ -93,24 +95,20 @@ class StreamServicer:
                     yield message
                     found = True
             # Who reads Arrow wants columns also where they are empty.
-            writer = _writer(export, statement)
             if isinstance(writer, ArrowWriter) and not (found or export.search.shape.resumed):
                 yield writer.nothing()
 
-    def _readings(self, export: Export, statement: Statement, connections: int) -> Sequence[Reading]:
-        writer = _writer(export, statement)
-        arguments = statement.parameters(export.search.arguments)
+    def _readings(
+        self, search: Search, statement: Statement, writer: BatchWriter, connections: int
+    ) -> Sequence[Reading]:
+        arguments = statement.parameters(search.arguments)
 
         def rows() -> CopyReading:
             return CopyReading(lambda cursor: cursor.mogrify(statement.copy, arguments), writer.batches)
 
-        if isinstance(writer, ArrowWriter | ColumnsWriter) and can_be_assembled(export.search.shape):
+        if isinstance(writer, ArrowWriter | ColumnsWriter) and can_be_assembled(search.shape):
             assembled = self._assemblies.of(statement, room=isinstance(writer, ColumnsWriter))
-            snapshot = Snapshot(connections) if connections > 1 else None
             count = max(1, connections)
+            snapshot = Snapshot(count)
             return [AssembledReading(assembled, writer.of_columns, rows(), snapshot) for _ in range(count)]
         return [rows()]
-
-
-def _writer(export: Export, statement: Statement) -> BatchWriter:
-    return batch_writer(statement, statement.layer, export.layout, export.bound_to)

@@ -16,6 +16,7 @@ from tests.plans import explain
 from tests.searches import point, radius, request, search, within
 from tests.servers import Served, serving
 from tests.situations import fetch
+from tests.streams import stream
 
 BY_BOX, BY_GEOGRAPHY = ["places_geom_idx"], ["places_geography_idx"]
 ON_EARTH = "ST_X(geom) BETWEEN -180 AND 180 AND ST_Y(geom) BETWEEN -90 AND 90"
@@ -185,3 +186,23 @@ def test_a_stream_reads_rows_as_it_finds_them(places: Served, database: str) -> 
 
     assert explained.indexes == BY_BOX
     assert "Bitmap" not in explained.text
+
+
+@pytest.mark.parametrize("model", ["SPHEROID", "SPHERE"])
+@pytest.mark.parametrize("radius_meters", [0, 100_000, 885_000, 3_000_000])
+def test_a_stream_looks_in_the_middle_first_and_finds_nothing_twice(
+    places: Served, database: str, radius_meters: float, model: str
+) -> None:
+    """The middle of the third reaches as far as the nearest places in the north and in the south."""
+    fetch(database, f"ALTER TABLE places ADD CHECK ({ON_EARTH})")
+    refreshed(places)
+    asked = radius("places", point(10, 50), radius_meters, model)
+    paged = within(places.stub, asked)
+
+    streamed = [
+        (feature.id, feature.distance_meters)
+        for batch in stream(places.stub, query.StreamRadiusRequest(query=asked, layout="BATCH_LAYOUT_ROWS"))
+        for feature in batch.rows.features
+    ]
+    assert sorted(streamed) == sorted((str(key), distance) for key, distance in paged)
+    assert radius_meters < 500_000 or float(streamed[0][1]) < radius_meters / 4

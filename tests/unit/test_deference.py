@@ -26,13 +26,13 @@ def test_without_calls_a_stream_never_pauses() -> None:
     assert clock.paused == 0
 
 
-def test_beside_calls_that_never_cease_a_stream_has_a_quarter_of_the_time() -> None:
+def test_beside_calls_that_never_cease_a_stream_has_a_seventh_of_the_time() -> None:
     clock = Clock()
     deference = Deference(lambda: True, lambda: clock.now, clock.pause)
     for _ in range(10):
         clock.now += 0.01
         deference.give_way()
-    assert clock.paused == pytest.approx(0.3)
+    assert clock.paused == pytest.approx(0.6)
 
 
 def test_a_stream_goes_on_as_soon_as_nobody_waits_any_more() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 
@@ -59,6 +60,22 @@ def test_the_first_batch_is_small_and_waits_for_no_full_turn(url: str, a_table: 
             reading.join(60)
     rest = sum(found.get_nowait().features for _ in range(found.qsize()))
     assert first + rest == 3000
+
+
+@pytest.mark.parametrize("by", ["columns", "rows"])
+def test_while_callers_wait_batches_are_smaller(url: str, a_table: Callable[..., str], by: str) -> None:
+    table = a_table("generate_series(1, 6000)")
+    found: dict[bool, list[Batch]] = {True: [], False: []}
+
+    with cursor_of(url) as cursor:
+        for callers_wait, batches in found.items():
+            reading = reading_of(layer_of(table))
+            taken = reading if by == "columns" else reading.plain
+            taken.perform(cursor, batches.append, partial(bool, callers_wait))
+
+    assert len(found[True]) > 2 * len(found[False])
+    assert max(len(batch.message) for batch in found[True]) < 150_000
+    assert same(rows_of(found[True]), rows_of(found[False]))
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])

@@ -153,8 +153,8 @@ def test_names_that_need_quotes(url: str) -> None:
 
 
 def test_a_null_where_there_can_be_none_is_no_shift_of_values(url: str, a_table: Callable[..., str]) -> None:
-    table = a_table("generate_series(1, 20)")
-    ask(url, f"ALTER TABLE {table} ALTER name DROP NOT NULL; UPDATE {table} SET name = NULL WHERE key = 3")
+    table = a_table("generate_series(1, 2000)")
+    ask(url, f"ALTER TABLE {table} ALTER name DROP NOT NULL; UPDATE {table} SET name = NULL WHERE key = 1500")
 
     for layout in (Layout.ARROW, Layout.COLUMNS):
         with closing(psycopg2.connect(url)) as connection:  # a COPY that is cut short is no end for it

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.catalog import Layer, PropertyType
-from service.codec.batches import BATCH_BYTES, MOST_BATCH_BYTES, batch_writer
+from service.codec.batches import BATCH_BYTES, MOST_BATCH_BYTES, BatchWriters, batch_writer
 from service.codec.features import feature_encoder
+from service.codec.few import FEW_BYTES
 from service.codec.tokens import DIGEST_BYTES, read_token
 from service.codec.tokens import Kind as TokenKind
 from service.db.copy import Row
@@ -90,9 +91,14 @@ def check_columns(statement: Statement, rows: Sequence[Row], found: FeatureColum
 @given(exports())
 @settings(deadline=None, max_examples=50)
 def test_columns_are_what_was_sent(export: tuple[Layer, Statement, list[Row]]) -> None:
-    layer, statement, rows = export
+    """The few of a first batch, and as many as are laid out all at once."""
+    layer, statement, few = export
+    many = few * (1 + FEW_BYTES // (len(copied(statement, few)) or 1))
+    rows = few + many
 
-    found = batches(layer, statement, Layout.COLUMNS, [HEADER + copied(statement, rows) + TRAILER])
+    found = batches(
+        layer, statement, Layout.COLUMNS, [HEADER + copied(statement, few), copied(statement, many) + TRAILER]
+    )
 
     assert sum(batch.features for batch, _ in found) == len(rows)
     for batch, message in found:
@@ -234,3 +240,14 @@ def test_numbers_that_are_not_finite_are_kept_in_columns(number: float) -> None:
 
     (found,) = message.columns.properties[0].numbers.values
     assert found == number or (math.isnan(found) and math.isnan(number))
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_what_writes_for_a_statement_is_kept_unless_tokens_are_bound(layout: Layout) -> None:
+    writers = BatchWriters()
+    statement, other = (exported(layer) for layer in list(LAYERS.values())[:2])
+
+    kept = writers.of(statement, layout, None)
+    assert writers.of(statement, layout, None) is kept
+    assert writers.of(other, layout, None) is not kept
+    assert writers.of(statement, layout, BOUND_TO) is not writers.of(statement, layout, BOUND_TO)

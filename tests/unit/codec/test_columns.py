@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.catalog import Layer
-from service.codec import columns, wire
+from service.codec import columns, few, wire
 from service.codec.scan import Scanner
 from service.db.copy import Row
 from service.domain import Output
@@ -41,7 +41,7 @@ def test_packed_integers_are_protobufs(values: list[int]) -> None:
     ],
 )
 def test_timestamps_count_from_1970_and_no_moment_is_taken_for_infinity(sent: int, expected: int) -> None:
-    assert columns.since_1970(np.array([sent])).tolist() == [expected]
+    assert few.since_1970(np.array([sent])).tolist() == [expected]
 
 
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
