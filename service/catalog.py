@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from geoalchemy2 import Geometry
-from sqlalchemy import CheckConstraint, Column, ColumnElement, Table, inspect
+from sqlalchemy import CheckConstraint, Column, ColumnElement, Index, Table, inspect
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -282,7 +282,7 @@ def mapped_layer(
         writable=_takes_values(column),
         no_overlap=no_overlap,
         versioned=True,
-        boxable=column.type.geometry_type == "POINT" and _kept_on_earth(column),
+        boxable=column.type.geometry_type == "POINT" and _kept_on_earth(column) and _indexed_in_plane(column),
     )
 
 
@@ -291,6 +291,16 @@ def _kept_on_earth(column: Column[Any]) -> bool:
     rule = str(on_earth(column.name).sqltext)
     checks = (each for each in column.table.constraints if isinstance(each, CheckConstraint))
     return any(str(check.sqltext) == rule for check in checks)
+
+
+def _indexed_in_plane(column: Column[Any]) -> bool:
+    """Whether an index of all its rows serves what is asked in the plane."""
+    return any(expression is column for index in column.table.indexes for expression in _spatial_keys(index))
+
+
+def _spatial_keys(index: Index) -> Iterable[object]:
+    options = index.dialect_options["postgresql"]
+    return index.expressions if options["using"] in ("gist", "spgist") and options["where"] is None else ()
 
 
 def _takes_values(column: Column[Any]) -> bool:

@@ -10,7 +10,19 @@ from typing import Any
 import pyarrow
 from geoalchemy2 import Geometry
 from pyarrow import types as arrow
-from sqlalchemy import BigInteger, Column, Connection, Engine, Identity, Index, MetaData, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    Engine,
+    Identity,
+    Index,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
@@ -134,7 +146,8 @@ def made_of(
     made += [Column(target, column_type(source.columns[column])) for column, target in columns.items() if column != key]
     made.append(Column(geometry, Geometry(source.geometry or ANY, srid=srid, spatial_index=False)))
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
-    table = Table(name, metadata, *made, *_indexes(name, geometry, srid), schema=schema)
+    rules = (*_checks(geometry, source.geometry, srid), *_indexes(name, geometry, srid))
+    table = Table(name, metadata, *made, *rules, schema=schema)
     return MadeTable(table, own_key, wanted)
 
 
@@ -165,6 +178,15 @@ def _key(name: str, kind: Any) -> Column[Any]:
     if kind is None or arrow.is_integer(kind):
         return Column(name, BigInteger(), Identity(), primary_key=True)
     return Column(name, Text(), primary_key=True)
+
+
+def _checks(geometry: str, kind: str | None, srid: int) -> tuple[CheckConstraint, ...]:
+    """Points that are kept on the Earth are found through the index in the plane. Of points it is told so in a third of
+    the time that the rule for all shapes takes."""
+    if kind is None or kind.rstrip("ZM") != "POINT" or srid != WGS84:
+        return ()
+    kept = f"ST_X({geometry}) BETWEEN -180 AND 180 AND ST_Y({geometry}) BETWEEN -90 AND 90"
+    return (CheckConstraint(kept, name=f"{geometry}_on_earth"),)
 
 
 def _indexes(table: str, geometry: str, srid: int) -> tuple[Index, ...]:

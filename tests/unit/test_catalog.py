@@ -1,29 +1,35 @@
 """A catalog that changes under its readers, and which indexes serve a layer."""
 
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
+from geoalchemy2 import WKBElement
+from sqlalchemy import CheckConstraint, Index, column, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from service.catalog import Catalog, Layer
+from service.catalog import Catalog, Layer, mapped_layer
 from service.db.describe import Description
 from service.db.indexes import IndexDescription, serves_earth, serves_key, serves_plane
 from service.db.problems import problems_of
 from service.db.queries import Statements
 from service.domain import Kind, Shape
 from service.errors import NotFound
+from service.geography import geography
+from service.mapping import Base, Keyed, geometry_type, on_earth, spatial_indexes
 from service.reflected.layers import Candidate
 from service.reflected.relations import ColumnFacts, Relation
 from service.reflected.wanted import LayerOptions
 
 
-def column(name: str, kind: str, modifier: int = -1) -> ColumnFacts:
+def facts(name: str, kind: str, modifier: int = -1) -> ColumnFacts:
     return ColumnFacts(name, True, modifier, True, kind, "b", "U", None)
 
 
 def layer(name: str = "spots", geometry: str = "geom", kind: str = "geometry", revision: int = 1) -> Layer:
     """A layer over a table with a key, a name, and a column of points or of polygons in EPSG:4326."""
     modifier = 4326 << 8 | (1 << 2 if geometry != "area" else 3 << 2)
-    columns = (column("id", "int4"), column("name", "text"), column(geometry, kind, modifier))
+    columns = (facts("id", "int4"), facts("name", "text"), facts(geometry, kind, modifier))
     relation = Relation("public", name, "r", True, True, None, ("id",), columns, ())
     return Candidate(name, relation, columns[2], LayerOptions(table=name), 4326).layer(revision)
 
@@ -151,3 +157,41 @@ def test_a_partitioned_table_cannot_be_indexed_concurrently() -> None:
 @pytest.mark.parametrize("kind", ["v", "f", ""])
 def test_nothing_is_missing_where_there_can_be_no_index(kind: str) -> None:
     assert statements_for(POINTS, kind=kind) == []
+
+
+def mapped(*rules: CheckConstraint | Index) -> Layer:
+    """A layer over a class with points, of which a table has these rules."""
+
+    class Apart(DeclarativeBase):
+        """From the models whose tables migrations make."""
+
+    class Spot(Keyed, Apart):
+        __tablename__ = "spots"
+        __table_args__ = rules
+        place: Mapped[WKBElement] = mapped_column(geometry_type("POINT"))
+
+    return mapped_layer(cast("type[Base]", Spot), "place", "")
+
+
+def on_plane(method: str = "gist", where: str | None = None) -> Index:
+    return Index("ix", "place", postgresql_using=method, postgresql_where=text(where) if where else None)
+
+
+@pytest.mark.parametrize(
+    ("rules", "boxable"),
+    [
+        pytest.param(lambda: (on_earth("place"), *spatial_indexes("spots", "place")), True, id="as those that ship"),
+        pytest.param(lambda: (on_earth("place"), on_plane("spgist")), True, id="another method"),
+        pytest.param(lambda: (on_plane(),), False, id="no check"),
+        pytest.param(lambda: (on_earth("place"),), False, id="no index"),
+        pytest.param(lambda: (on_earth("place"), on_plane("btree")), False, id="an index of another kind"),
+        pytest.param(lambda: (on_earth("place"), on_plane(where="id > 5")), False, id="an index of some rows"),
+        pytest.param(
+            lambda: (on_earth("place"), Index("ix", geography(column("place")), postgresql_using="gist")),
+            False,
+            id="an index on the Earth",
+        ),
+    ],
+)
+def test_circles_go_through_the_plane_where_a_check_and_an_index_allow(rules: Any, boxable: bool) -> None:
+    assert mapped(*rules()).boxable is boxable

@@ -152,6 +152,21 @@ def test_only_a_table_in_degrees_has_an_index_for_metres(srid: int, indexes: int
     assert sorted(str(index.name) for index in made("a", srid=srid).table.indexes) == names[-indexes:]
 
 
+@pytest.mark.parametrize(
+    ("geometry", "srid", "kept"),
+    [
+        ("POINT", 4326, True),
+        ("POINTZM", 4326, True),
+        ("MULTIPOINT", 4326, False),
+        ("GEOMETRY", 4326, False),
+        (None, 4326, False),
+        ("POINT", 32618, False),
+    ],
+)
+def test_points_in_degrees_are_kept_on_the_earth(geometry: str | None, srid: int, kept: bool) -> None:
+    assert ("CONSTRAINT ck_roads_geom_on_earth CHECK" in made("a", geometry=geometry, srid=srid).statement) is kept
+
+
 def test_no_name_is_longer_than_postgresql_has_room_for() -> None:
     table = made_of(source("ä" * 40), None, "straße_" * 9, 4326, None, {}).table
 

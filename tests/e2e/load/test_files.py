@@ -7,12 +7,14 @@ from typing import Any
 
 import geopandas
 import numpy
+import psycopg2
 import pytest
 import shapely
 from pyproj import Transformer
 
 from tests.conftest import ROOT
-from tests.loading import FILES, SQUARE, load, write
+from tests.loading import FILES, SOME_REJECTED, SQUARE, load, write
+from tests.servers import serving
 from tests.situations import fetch
 
 
@@ -69,6 +71,30 @@ def test_a_new_table_has_indexes_statistics_and_a_key_that_goes_on(plain: str, t
         assert index in plan
     assert fetch(plain, "SELECT reltuples FROM pg_class WHERE relname = 'places'") == [(2000,)]
     assert fetch(plain, "INSERT INTO places (geom) SELECT geom FROM places LIMIT 1 RETURNING n") == [(2001,)]
+
+
+@pytest.mark.parametrize("options", [(), ("--srid", "4326", "--source-srid", "4326")])
+def test_points_of_a_new_table_are_kept_on_the_earth_and_found_through_the_plane(
+    plain: str, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    path = tmp_path / "places.csv"
+    path.write_text("wkt,n\nPOINT (180 -90),1\nPOINT (200 0),2\nPOINT (0 -91),3\n,4\n")
+    ended = load(plain, path, "places", "--create", "--key", "n", "--wkt", "wkt", *options)
+
+    assert ended.returncode == SOME_REJECTED
+    assert "row 1 (2): COORDINATE_OUT_OF_RANGE" in ended.stderr
+    assert "row 2 (3): COORDINATE_OUT_OF_RANGE" in ended.stderr
+    assert fetch(plain, "SELECT n FROM places ORDER BY 1") == [(1,), (4,)]
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        fetch(plain, "INSERT INTO places (geom) VALUES ('SRID=4326;POINT (190 0)')")
+    with serving(plain, layers="public.places") as served:
+        assert served.server.catalog["places"].boxable
+
+
+def test_points_in_the_plane_of_another_crs_may_lie_anywhere(plain: str, tmp_path: Path) -> None:
+    rows = geopandas.GeoDataFrame({"n": [1]}, geometry=[shapely.Point(500_000, 5_000_000)], crs=32618)
+
+    assert load(plain, write(tmp_path, "places.gpkg", rows), "places", "--create").returncode == 0
 
 
 @pytest.mark.parametrize("epsg", [32618, 2263], ids=["UTM", "feet"])
