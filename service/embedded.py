@@ -24,7 +24,7 @@ Mode = Literal["smart", "fast", "immediate"]
 ServerSettings = Mapping[str, str]
 
 DEMO_SETTINGS: ServerSettings = MappingProxyType({"shared_buffers": "256MB"})
-# Nothing survives a crash of the machine with these; a crash of the server does no harm.
+# Nothing survives a crash of the machine with these; a crash of the server costs the last commits.
 THROW_AWAY_SETTINGS: ServerSettings = MappingProxyType(
     {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 )

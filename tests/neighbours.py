@@ -23,11 +23,14 @@ DEFAULTS = ", ".join(f"{name.lower()} text DEFAULT current_setting('{name}')" fo
 SCHEMA = f"""
 CREATE VIEW told AS SELECT 1 AS id, 'SRID=4326;POINT (0 0)'::geometry(Point, 4326) AS place, {TOLD};
 CREATE TABLE written (id serial PRIMARY KEY, place geometry(Point, 4326), {DEFAULTS});
+CREATE VIEW endless AS SELECT n AS id, 'SRID=4326;POINT (0 0)'::geometry(Point, 4326) AS place, repeat('x', 100000)
+  FROM generate_series(1, 1000000) n;
 """
 LAYERS_FILE = """
 layers:
   - {table: told, key: id, unindexed: true}
   - {table: written, unindexed: true, writable: true}
+  - {table: endless, key: id, unindexed: true}
 """
 
 

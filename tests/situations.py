@@ -44,6 +44,31 @@ def eventually(condition: Callable[[], object], within: float = 20.0) -> float:
     return time.monotonic() - started
 
 
+def soonest(attempt: Callable[[], float], times: int = 3) -> float:
+    """The least of what some attempts take: a machine that is busy at one of them need not be at all."""
+    return min(attempt() for _ in range(times))
+
+
+def cancelled(start: Callable[[float], Any], begun: Callable[[], object]) -> Any:
+    """A call that is cancelled when what it is about has begun. `start` takes the seconds that it has."""
+    call = start(60.0)
+    eventually(begun)
+    call.cancel()
+    return call
+
+
+def expiring(start: Callable[[float], Any], begun: Callable[[], object]) -> Any:
+    """A call with a deadline as short as this machine allows: one that ends before what it is about has begun is made
+    again with more."""
+    for seconds in (1.0, 4.0, 16.0):
+        call = start(seconds)
+        while not call.done():
+            if begun():
+                return call
+            time.sleep(0.01)
+    raise AssertionError("it did not begin in time")
+
+
 def blocked(url: str, count: int = 1) -> Callable[[], bool]:
     """Whether so many statements of the service wait for a lock, or more: calls that come late have their own."""
     return lambda: len(sessions(url, BLOCKED)) >= count

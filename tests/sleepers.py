@@ -20,15 +20,19 @@ from service.db.queries import Statements
 from service.domain import DistanceModel, Kind, Output, Search, Shape, View
 from service.observability.metrics import Metrics
 from service.settings import Settings
+from tests.situations import locked
 
 ROWS = 200
 QUICK, SLEEPY = 1, 151  # the first of the rows that take no time, and of those that take SLEEP seconds
 SLEEP = 0.8
+HELD = "held"  # another such table, for whoever wants a statement to wait for a lock
+ENDLESS = ROWS + 1  # a row that takes longer than any test waits for anything
+PATIENCE = 20.0
 
 
-def sleepers() -> Layer:
+def sleepers(name: str = "sleepers") -> Layer:
     table = Table(
-        "sleepers",
+        name,
         MetaData(),
         Column("id", BigInteger, primary_key=True),
         Column("seconds", Float(53)),
@@ -39,9 +43,7 @@ def sleepers() -> Layer:
         Property("filling", PropertyType.STRING, table.c.filling, nullable=False),
         Property("slept", PropertyType.STRING, cast(func.pg_sleep(table.c.seconds), Text), nullable=False),
     ]
-    return Layer(
-        "sleepers", "", table, table.c.id, table.c.location, "POINT", 4326, {prop.name: prop for prop in properties}
-    )
+    return Layer(name, "", table, table.c.id, table.c.location, "POINT", 4326, {prop.name: prop for prop in properties})
 
 
 class Bench:
@@ -49,12 +51,14 @@ class Bench:
 
     def __init__(self, url: str, **settings: Any) -> None:
         self.url = url
-        self.settings = Settings(**settings)
+        self.settings = Settings(**{"lock_timeout": 3 * PATIENCE, **settings})
         self.metrics = Metrics(CollectorRegistry())
         self.pool = read_pool(self.settings, url, self.metrics)
         self.control = control_engine(self.settings, url)
         self.canceller = Canceller(self.control, self.metrics)
-        self.lanes = Lanes(self.pool, self.canceller, Statements(Catalog([sleepers()])), self.settings, self.metrics)
+        self.lanes = Lanes(
+            self.pool, self.canceller, Statements(Catalog([sleepers(), sleepers(HELD)])), self.settings, self.metrics
+        )
 
     async def close(self) -> None:
         await self.lanes.close()
@@ -92,8 +96,8 @@ class Bench:
             assert isinstance(count, int)
             return count
 
-    async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
-        deadline = time.monotonic() + seconds
+    async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
+        deadline = time.monotonic() + PATIENCE
         while not await condition():
             assert time.monotonic() < deadline, "it did not come about in time"
             await asyncio.sleep(0.01)
@@ -123,10 +127,25 @@ def near(longitude: float, limit: int = 5) -> Search:
 @asynccontextmanager
 async def occupied(lanes: Bench) -> AsyncIterator[None]:
     """While inside, the only quick lane is at a statement, so that whatever is asked waits and then goes together."""
-    blocker = asyncio.create_task(lanes.ids(lookup(SLEEPY, slow=True)))
-    await lanes.until(lambda: some(lanes.running))
-    yield
-    assert await blocker == [SLEEPY]
+    with locked(lanes.url, HELD) as unlock:
+        blocker = asyncio.create_task(lanes.ids(Search(Shape(Kind.LOOKUP, HELD, Output((), View.NONE)), ("{1}",))))
+        await lanes.until(lambda: some(lanes.running))
+        yield
+        unlock()
+    assert await blocker == [1]
+
+
+@asynccontextmanager
+async def busy(lanes: Bench, *searches: Search) -> AsyncIterator[None]:
+    """Inside, these are asked: about what is endless, so that none has ended in the end."""
+    asked = [asyncio.create_task(lanes.ids(search)) for search in searches]
+    try:
+        yield
+        assert not any(each.done() for each in asked)
+    finally:
+        for each in asked:
+            each.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
 
 
 async def some(count: Callable[[], Awaitable[int]]) -> bool:

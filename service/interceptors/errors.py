@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from functools import lru_cache
+from time import perf_counter
 from typing import NoReturn
 
 from google.protobuf.any_pb2 import Any
@@ -32,6 +33,7 @@ STATUS: Mapping[type[SpatialError], StatusCode] = {
 }
 
 DETAILS_KEY = "grpc-status-details-bin"
+ON_ITS_WAY = 0.1  # seconds that a call is, where much is to be done
 
 
 def code_of(call: Call, error: BaseException) -> StatusCode:
@@ -41,11 +43,20 @@ def code_of(call: Call, error: BaseException) -> StatusCode:
     if isinstance(error, AbortError):
         return call.context.code() or StatusCode.UNKNOWN
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
-        remaining = call.context.time_remaining()
-        return StatusCode.CANCELLED if remaining is None or remaining > 0 else StatusCode.DEADLINE_EXCEEDED
+        return StatusCode.DEADLINE_EXCEEDED if _expired(call) else StatusCode.CANCELLED
     if isinstance(error, NotImplementedError):  # what others' servicers leave out of a contract
         return StatusCode.UNIMPLEMENTED
     return StatusCode.INTERNAL
+
+
+def _expired(call: Call) -> bool:
+    """Whether the caller has left since its deadline has passed. It passes sooner there than here: by as long as the
+    call was on its way, and by the hundredth that gRPC may have added to round it up."""
+    remaining = call.context.time_remaining()
+    if remaining is None:
+        return False
+    passed = perf_counter() - call.started
+    return remaining <= min(passed, ON_ITS_WAY + (passed + remaining) / 100)
 
 
 def _code(error: SpatialError) -> StatusCode:

@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.embedded import EmbeddedPostgres
 from tests.clusters import PREPARED, throw_away
+from tests.crashes import SETTINGS
 from tests.proxy import proxied
 from tests.questions import facility, fill, radius, zone
 from tests.servers import Refusal, Served, refusal, serving
@@ -26,8 +27,8 @@ CALLERS = 8
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[EmbeddedPostgres]:
-    """A cluster that these tests may end as they like."""
-    with throw_away(variant=PREPARED) as cluster:
+    """A cluster that these tests may end as they like: what was written stays."""
+    with throw_away(SETTINGS, PREPARED) as cluster:
         fill(cluster.url)
         yield cluster
 
@@ -119,13 +120,13 @@ def test_a_database_that_goes_and_comes_under_load(
                 assert not load.refusals
                 end(cluster)
                 gone = time.monotonic()
-                eventually(lambda: watch.states == ["SERVING", "NOT_SERVING"], within=10)
+                eventually(lambda: watch.states == ["SERVING", "NOT_SERVING"])
                 assert served.health("liveness") == "SERVING"
                 eventually(lambda: len(load.refusals) >= 2 * CALLERS)
                 cluster.start()
                 back = time.monotonic()
-                eventually(lambda: watch.states == ["SERVING", "NOT_SERVING", "SERVING"], within=10)
-                eventually(load.all_answered_again(), within=10)
+                eventually(lambda: watch.states == ["SERVING", "NOT_SERVING", "SERVING"])
+                eventually(load.all_answered_again())
             finally:
                 load.over.set()
             for caller in callers:
@@ -133,8 +134,8 @@ def test_a_database_that_goes_and_comes_under_load(
         assert {(told.code, told.reason) for told in load.refusals} == {("UNAVAILABLE", "DATABASE_UNAVAILABLE")}
         assert {told.retry_seconds for told in load.refusals} == {1.0}
         assert {told.message for told in load.refusals} == {"the database cannot be reached"}
-        assert watch.seen[1][1] - gone < 10
-        assert watch.seen[2][1] - back < 10
+        assert watch.seen[1][1] - gone < 20
+        assert watch.seen[2][1] - back < 20
         eventually(lambda: served.metric(IN_USE) == 0)
 
 
@@ -153,7 +154,7 @@ def test_a_backend_that_is_terminated_during_a_statement(served: Served, cluster
         assert (told.code, told.reason, told.retry_seconds) == ("UNAVAILABLE", "DATABASE_UNAVAILABLE", 1.0)
     assert served.metric(INVALIDATIONS) == 1
     assert served.stub.SearchRadius(radius(), timeout=5).features
-    assert served.health() == "SERVING"
+    eventually(lambda: served.health() == "SERVING")
 
 
 def test_a_backend_that_dies_takes_all_sessions_with_it_and_they_come_back(
@@ -166,7 +167,7 @@ def test_a_backend_that_dies_takes_all_sessions_with_it_and_they_come_back(
         os.kill(backend, signal.SIGKILL)
         told = refusal(call.exception())
     assert (told.code, told.reason) == ("UNAVAILABLE", "DATABASE_UNAVAILABLE")
-    eventually(lambda: served.health() == "SERVING" and answers(served), within=10)
+    eventually(lambda: served.health() == "SERVING" and answers(served))
 
 
 def answers(served: Served) -> bool:
@@ -216,12 +217,12 @@ def test_a_network_that_swallows_everything_costs_callers_no_more_than_their_dea
         codes = {call.exception().code() for call in calls}
         assert time.monotonic() - started < 10
         assert codes <= {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
-        eventually(lambda: watch.states[-1] == "NOT_SERVING", within=15)
+        eventually(lambda: watch.states[-1] == "NOT_SERVING")
         assert served.health("liveness") == "SERVING"
 
         proxy.mode = "relay"
         proxy.cut_all()  # what was swallowed is lost; the peers learn of it from the resets
-        eventually(lambda: watch.states[-1] == "SERVING", within=15)
-        eventually(lambda: answers(served), within=15)
+        eventually(lambda: watch.states[-1] == "SERVING")
+        eventually(lambda: answers(served))
         eventually(lambda: served.metric(IN_USE) == 0)
         assert served.metric("spatial_lane_depth") == 0

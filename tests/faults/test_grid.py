@@ -1,6 +1,6 @@
 """Grids that end before they have counted everything leave nothing behind."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -10,7 +10,7 @@ from tests.conftest import NewDatabase
 from tests.grids import of_layer
 from tests.questions import fill
 from tests.servers import Served, refusal, serving
-from tests.situations import eventually, locked, sessions
+from tests.situations import cancelled, eventually, expiring, locked, sessions
 from tests.streams import BULK_IN_USE, BULK_RUNNING, IDLE_IN_TRANSACTION, IN_FLIGHT
 
 GRID = of_layer("facilities", "HEXAGON", cell_size=0.01)
@@ -33,26 +33,24 @@ def counted(served: Served) -> int:
     return sum(cell.count for batch in served.stub.AggregateGrid(GRID, timeout=30) for cell in batch.cells)
 
 
-def cancelled(call: Any) -> None:
-    call.cancel()
-
-
-def out_of_time(call: Any) -> None:
-    with pytest.raises(grpc.RpcError) as error:
-        next(call)
-    assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-
-
-@pytest.mark.parametrize(("timeout", "end"), [(30, cancelled), (1.5, out_of_time)], ids=["cancelled", "out of time"])
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [(cancelled, grpc.StatusCode.CANCELLED), (expiring, grpc.StatusCode.DEADLINE_EXCEEDED)],
+    ids=["cancelled", "out of time"],
+)
 def test_a_grid_that_nobody_waits_for_frees_its_connection(
-    served: Served, url: str, timeout: float, end: Callable[[Any], None]
+    served: Served, url: str, end: Any, code: grpc.StatusCode
 ) -> None:
+    def start(seconds: float) -> Any:
+        eventually(lambda: served.metric(IN_FLIGHT) == 0)
+        return served.stub.AggregateGrid(GRID, timeout=seconds)
+
     with locked(url, "facilities"):
-        call = served.stub.AggregateGrid(GRID, timeout=timeout)
-        eventually(lambda: sessions(url, BULK_RUNNING))
-        end(call)
-        eventually(lambda: not sessions(url, BULK_RUNNING), within=5)
-    eventually(lambda: served.metric(IN_FLIGHT) == served.metric(BULK_IN_USE) == 0, within=5)
+        with pytest.raises(grpc.RpcError) as error:
+            next(end(start, lambda: sessions(url, BULK_RUNNING)))
+        assert error.value.code() is code
+        eventually(lambda: not sessions(url, BULK_RUNNING))
+    eventually(lambda: served.metric(IN_FLIGHT) == served.metric(BULK_IN_USE) == 0)
     assert not sessions(url, IDLE_IN_TRANSACTION)
     assert counted(served) == 100
 
@@ -66,5 +64,5 @@ def test_grids_count_among_the_most_streams(served: Served, url: str) -> None:
         told = refusal(error.value)
         assert (told.code, told.reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS")
         call.cancel()
-    eventually(lambda: served.metric(IN_FLIGHT) == 0, within=5)
+    eventually(lambda: served.metric(IN_FLIGHT) == 0)
     assert counted(served) == 100

@@ -119,9 +119,16 @@ def test_the_time_to_the_first_batch_does_not_grow_with_the_result(crowd: str, l
             call.cancel()
             return seconds
 
+        def seconds_to_last() -> float:
+            started = time.perf_counter()
+            assert fast(stream(served.stub, many), lambda: None) == CROWD
+            return time.perf_counter() - started
+
         seconds_to_first(few)
-        fastest = [min(seconds_to_first(request) for _ in range(9)) for request in (few, many)]
-        assert fastest[1] < fastest[0] + 0.15, fastest  # what follows competes with the first; all takes seconds
+        rounds = [[seconds_to_first(request) for request in (few, many)] for _ in range(9)]
+        first_of_few, first_of_many = map(min, zip(*rounds, strict=True))
+        # What follows competes with the first.
+        assert first_of_many < first_of_few + max(0.15, seconds_to_last() / 5), rounds
 
 
 READERS = """
@@ -169,7 +176,8 @@ def test_slow_readers_slow_nobody_but_themselves(crowd: str) -> None:
             return statistics.median(seconds)
 
         median()
-        alone = median()
+        before = median()
         with slow_readers(server.address, 4):
             beside = median()
-        assert beside < 3 * alone + 0.005, (alone, beside)
+        alone = before, median()
+        assert beside < 3 * max(alone) + 0.005, (alone, beside)

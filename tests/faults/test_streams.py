@@ -19,10 +19,11 @@ from service.embedded import EmbeddedPostgres
 from spatial.v1 import query_pb2_grpc
 from tests.clusters import PREPARED, throw_away
 from tests.conftest import NewDatabase
+from tests.crashes import SETTINGS
 from tests.proxy import proxied
 from tests.questions import facility, fill, zone
 from tests.servers import Served, refusal, serving
-from tests.situations import blocked, eventually, fetch, locked, sessions
+from tests.situations import blocked, cancelled, eventually, expiring, fetch, locked, sessions, soonest
 from tests.streams import (
     BULK_IN_USE,
     BULK_RUNNING,
@@ -93,11 +94,11 @@ def at_rest(served: Served) -> bool:
     return served.metric(IN_FLIGHT) == 0 and served.metric(BULK_IN_USE) == 0
 
 
-def assert_nothing_is_left(served: Served, url: str, within: float = 5.0) -> None:
-    eventually(lambda: at_rest(served), within)
-    eventually(lambda: not sessions(url, BULK_RUNNING), within=5)
-    eventually(lambda: len(sessions(url, BULK_SESSIONS)) == served.metric(IDLE), within=5)
-    eventually(lambda: not sessions(url, IDLE_IN_TRANSACTION), within=5)
+def assert_nothing_is_left(served: Served, url: str) -> None:
+    eventually(lambda: at_rest(served))
+    eventually(lambda: not sessions(url, BULK_RUNNING))
+    eventually(lambda: len(sessions(url, BULK_SESSIONS)) == served.metric(IDLE))
+    eventually(lambda: not sessions(url, IDLE_IN_TRANSACTION))
 
 
 # How many there may be.
@@ -129,7 +130,7 @@ def test_beyond_the_most_streams_one_is_refused_until_another_has_ended(
         assert told.retry_seconds == 1.0
         assert served.metric('spatial_requests_rejected_total{reason="too_many_streams"}') == 1
         end(fat, calls[0])
-        eventually(lambda: served.metric(IN_FLIGHT) < 2, within=5)
+        eventually(lambda: served.metric(IN_FLIGHT) < 2)
         assert code(stream(served.stub, ZONES)) == "OK"
         cancel(fat, calls[1])
         assert_nothing_is_left(served, fat)
@@ -151,9 +152,9 @@ def test_a_stream_without_a_connection_is_refused_while_lookups_go_on(fat: str) 
         assert (told.code, told.reason, told.retry_seconds) == ("RESOURCE_EXHAUSTED", "POOL_EXHAUSTED", 0.3)
         assert served.metric('spatial_pool_timeouts_total{pool="bulk"}') == 1
         assert served.metric('spatial_requests_rejected_total{reason="pool_exhausted"}') == 1
-        assert served.stub.SearchNearest(facility(7), timeout=1).features[0].id == "7"
+        assert served.stub.SearchNearest(facility(7), timeout=20).features[0].id == "7"
         holder.cancel()
-        eventually(lambda: at_rest(served), within=5)
+        eventually(lambda: at_rest(served))
         assert code(stream(served.stub, ZONES)) == "OK"
 
 
@@ -163,8 +164,8 @@ def test_a_stream_without_a_connection_is_refused_while_lookups_go_on(fat: str) 
 def test_a_reader_that_takes_nothing_is_ended_and_told_so_when_it_reads_on(fat: str) -> None:
     with serving(fat, stall_timeout=0.5) as served:
         call = begun(served)
-        assert_nothing_is_left(served, fat, within=10)  # whether it reads on or not
-        eventually(lambda: served.metric(HANDLED.format("DEADLINE_EXCEEDED")) == 1, within=5)
+        assert_nothing_is_left(served, fat)  # whether it reads on or not
+        eventually(lambda: served.metric(HANDLED.format("DEADLINE_EXCEEDED")) == 1)
         told = refused(call)
         assert (told.code, told.reason) == ("DEADLINE_EXCEEDED", "STREAM_STALLED")
         assert "0.5 s" in told.message
@@ -175,7 +176,7 @@ def test_a_reader_that_has_no_room_for_the_first_batch_is_told_so(fat: str) -> N
     small = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 0)]
     with serving(fat, stall_timeout=0.5) as served, grpc.insecure_channel(served.address, small) as channel:
         call = stream(query_pb2_grpc.SpatialServiceStub(channel), PARCELS)
-        assert_nothing_is_left(served, fat, within=10)
+        assert_nothing_is_left(served, fat)
         told = refused(call)
         assert (told.code, told.reason) == ("DEADLINE_EXCEEDED", "STREAM_STALLED")
 
@@ -184,10 +185,10 @@ def test_a_server_stops_at_once_whoever_is_stalled(fat: str) -> None:
     with ExitStack() as stack:
         with serving(fat, stall_timeout=0.3) as served:
             call = begun(served)
-            eventually(lambda: at_rest(served), within=10)
+            eventually(lambda: at_rest(served))
             stack.callback(call.cancel)
             started = time.monotonic()
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10
     assert not sessions(fat, BULK_SESSIONS)
 
 
@@ -206,31 +207,27 @@ def test_a_reader_that_is_slow_but_takes_something_is_not_ended(fat: str) -> Non
 # Readers that leave.
 
 
-def test_a_cancelled_stream_ends_within_a_second(fat: str) -> None:
+def test_a_cancelled_stream_leaves_nothing_behind(fat: str) -> None:
     with serving(fat) as served:
         begun(served).cancel()
         assert_nothing_is_left(served, fat)
-        eventually(lambda: served.metric(HANDLED.format("CANCELLED")) == 1, within=5)
+        eventually(lambda: served.metric(HANDLED.format("CANCELLED")) == 1)
 
 
-def test_an_expired_stream_ends_within_a_second(fat: str) -> None:
+def test_an_expired_stream_leaves_nothing_behind(fat: str) -> None:
     with serving(fat) as served:
-        call = begun(served, timeout=1.0)
-        time.sleep(1.0)
+        call = begun(served, timeout=3.0)
+        eventually(call.done)
         assert_nothing_is_left(served, fat)
         assert code(call) == "DEADLINE_EXCEEDED"
-        eventually(lambda: served.metric(HANDLED.format("DEADLINE_EXCEEDED")) == 1, within=5)
+        eventually(lambda: served.metric(HANDLED.format("DEADLINE_EXCEEDED")) == 1)
 
 
-@pytest.mark.parametrize("deadline", [None, 1.5], ids=["cancelled", "expired"])
-def test_a_stream_that_has_nothing_to_deliver_yet_ends_within_a_second(fat: str, deadline: float | None) -> None:
+@pytest.mark.parametrize(("end", "ends_with"), [(cancelled, "CANCELLED"), (expiring, "DEADLINE_EXCEEDED")])
+def test_a_stream_that_has_nothing_to_deliver_yet_leaves_nothing_behind(fat: str, end: Any, ends_with: str) -> None:
     with serving(fat, lock_timeout=60) as served, locked(fat, "parcels"):
-        call = stream(served.stub, PARCELS, deadline)
-        eventually(blocked(fat))
-        if deadline:
-            assert code(call) == "DEADLINE_EXCEEDED"
-        else:
-            call.cancel()
+        call = end(lambda seconds: stream(served.stub, PARCELS, seconds), blocked(fat))
+        assert code(call) == ends_with
         assert_nothing_is_left(served, fat)
 
 
@@ -240,7 +237,7 @@ def test_a_stream_that_waits_for_a_connection_leaves_without_one(fat: str) -> No
         waiting = stream(served.stub, ZONES)
         eventually(lambda: served.metric(IN_FLIGHT) == 2)
         waiting.cancel()
-        eventually(lambda: served.metric(IN_FLIGHT) == 1, within=5)
+        eventually(lambda: served.metric(IN_FLIGHT) == 1)
         holder.cancel()
         assert_nothing_is_left(served, fat)
         assert code(stream(served.stub, ZONES)) == "OK"
@@ -260,17 +257,35 @@ with grpc.insecure_channel(sys.argv[1]) as channel:
 """
 
 
-def test_the_stream_of_a_process_that_is_killed_ends_within_a_second(fat: str) -> None:
+def cancel_reading(served: Served) -> None:
+    begun(served).cancel()
+
+
+def run_out_of_time(served: Served) -> None:
+    eventually(begun(served, timeout=3.0).done)
+
+
+def kill_the_reader(served: Served) -> None:
+    reader = subprocess.Popen(
+        [sys.executable, "-c", READER, served.address, "parcels"], stdout=subprocess.PIPE, text=True
+    )
+    with reader:
+        assert reader.stdout
+        assert reader.stdout.readline() == "reading\n"
+        assert served.metric(IN_FLIGHT) == 1
+        reader.send_signal(signal.SIGKILL)
+
+
+@pytest.mark.parametrize("leave", [cancel_reading, run_out_of_time, kill_the_reader])
+def test_a_reader_that_leaves_frees_its_connection_within_a_second(fat: str, leave: Callable[[Served], None]) -> None:
     with serving(fat) as served:
-        reader = subprocess.Popen(
-            [sys.executable, "-c", READER, served.address, "parcels"], stdout=subprocess.PIPE, text=True
-        )
-        with reader:
-            assert reader.stdout
-            assert reader.stdout.readline() == "reading\n"
-            assert served.metric(IN_FLIGHT) == 1
-            reader.send_signal(signal.SIGKILL)
-            assert_nothing_is_left(served, fat)
+
+        def seconds() -> float:
+            leave(served)
+            return eventually(lambda: at_rest(served) and not sessions(fat, BULK_RUNNING))
+
+        assert soonest(seconds) < 1
+        assert_nothing_is_left(served, fat)
 
 
 def test_the_stream_of_a_reader_whose_network_went_silent_ends_as_a_stalled_one(fat: str) -> None:
@@ -283,7 +298,7 @@ def test_the_stream_of_a_reader_whose_network_went_silent_ends_as_a_stalled_one(
         next(call)
         proxy.mode = "swallow"
         call.cancel()  # nobody hears of it
-        assert_nothing_is_left(served, fat, within=10)
+        assert_nothing_is_left(served, fat)
 
 
 # Many at once.
@@ -347,7 +362,7 @@ def test_a_hundred_streams_cancelled_at_any_moment_harm_no_other_and_leave_nothi
                     leaving.pop(moments.randrange(20)).cancel()
             for call in leaving:
                 call.cancel()
-        assert_nothing_is_left(served, fat, within=5)
+        assert_nothing_is_left(served, fat)
         assert served.metric(HANDLED.format("INTERNAL")) == 0
         assert served.metric(HANDLED.format("UNAVAILABLE")) == 0
     assert not [line for line in caplog.records if line.levelno >= logging.ERROR]
@@ -374,8 +389,8 @@ def test_readers_that_leave_in_the_middle_do_not_bring_the_database_down(fat: st
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[EmbeddedPostgres]:
-    """A cluster that these tests may end as they like."""
-    with throw_away(variant=PREPARED) as cluster:
+    """A cluster that these tests may end as they like: what was written stays."""
+    with throw_away(SETTINGS, PREPARED) as cluster:
         fill(cluster.url)
         fatten(cluster.url)
         yield cluster
@@ -392,6 +407,6 @@ def test_a_database_that_restarts_in_the_middle_of_a_stream(cluster: EmbeddedPos
         told = refused(stream(served.stub, PARCELS))
         assert (told.code, told.reason, told.retry_seconds) == ("UNAVAILABLE", "DATABASE_UNAVAILABLE", 1.0)
         cluster.start()
-        eventually(lambda: code(stream(served.stub, PARCELS)) == "OK", within=10)
+        eventually(lambda: code(stream(served.stub, PARCELS)) == "OK")
         assert_nothing_is_left(served, cluster.url)
         assert served.stub.SearchIntersects(zone(1), timeout=5).features

@@ -19,7 +19,7 @@ from tests.conftest import NewDatabase
 from tests.edits import Editor, attempted, facility, made, parcel, reason
 from tests.proxy import proxied
 from tests.servers import serving
-from tests.situations import BLOCKED, blocked, eventually, fetch, quiet, sessions
+from tests.situations import BLOCKED, blocked, cancelled, eventually, expiring, fetch, quiet, sessions
 
 CALLERS = 8
 ROUNDS = 12
@@ -250,16 +250,14 @@ class TestWaiting:
 
         assert (refused.code, refused.reason, refused.retry_seconds) == ("ABORTED", "CONFLICT", 0.1)
 
-    @pytest.mark.parametrize("ending", ["cancelled", "deadline"])
-    def test_whose_caller_has_gone_is_ended_and_undone(self, url: str, editor: Editor, ending: str) -> None:
+    @pytest.mark.parametrize("end", [cancelled, expiring])
+    def test_whose_caller_has_gone_is_ended_and_undone(self, url: str, editor: Editor, end: Any) -> None:
         before = editor.create("facilities", facility()).feature
         request = write.UpdateFeatureRequest(layer="facilities", feature=made(key=before.id, name="never"))
-        with row_locked(url, before.id):
-            call = editor.stub.UpdateFeature.future(request, timeout=1.5 if ending == "deadline" else 10)
-            eventually(blocked(url))
-            if ending == "cancelled":
-                call.cancel()
-            eventually(quiet(url), within=2)
+        with serving(url, lock_timeout=60) as served, row_locked(url, before.id):
+            update = Editor(served).stub.UpdateFeature.future
+            call = end(lambda seconds: update(request, timeout=seconds), blocked(url))
+            eventually(quiet(url))
             with pytest.raises((grpc.RpcError, grpc.FutureCancelledError)):
                 call.result()
 
@@ -276,7 +274,7 @@ class TestWaiting:
             eventually(lambda: attempted(narrow.update, "facilities", made(key=key, name="New")).reason == "OVERLOADED")
             for call in calls:
                 call.cancel()
-            eventually(quiet(url), within=2)
+            eventually(quiet(url))
 
             narrow.create("facilities", facility())
 

@@ -100,7 +100,7 @@ def test_calls_beyond_the_most_are_refused_and_health_and_admin_are_not(filled: 
         assert told.retry_seconds
         assert rejected(served, "too_many_calls") == 1
         assert served.metric("spatial_concurrency_limit") == 2
-        assert served.health() == "SERVING"
+        eventually(lambda: served.health() == "SERVING")
         assert explained(served)
         unlock()
         assert all(call.result().features for call in running)
@@ -226,7 +226,7 @@ def test_short_of_memory_a_server_refuses_what_brings_much_and_then_everything(f
         assert served.stub.SearchRadius(radius(), timeout=20).features
         squeeze.to(served, 96)
         assert refused(lambda: served.stub.SearchRadius(radius())).reason == "MEMORY_PRESSURE"
-        assert served.health() == "SERVING"
+        eventually(lambda: served.health() == "SERVING")
         assert explained(served)
         assert served.metric("spatial_memory_used_ratio") == 0.96
         assert rejected(served, "memory_pressure") == 3

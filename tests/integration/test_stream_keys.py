@@ -125,11 +125,11 @@ def sleepers() -> Layer:
 
 @pytest.fixture(scope="module")
 def sleeping(database: str) -> str:
-    """Rows of 100 KB: fifteen that come at once, more than a stream holds, and one that takes half a minute."""
+    """Rows of 100 KB: fifteen that come at once, more than a stream holds, and one that takes a minute."""
     fetch(
         database,
         "CREATE TABLE sleepers (id smallint PRIMARY KEY, seconds float8, location geometry);"
-        "INSERT INTO sleepers SELECT n, CASE WHEN n = 16 THEN 30 ELSE 0 END, ST_SetSRID(ST_MakePoint(0, 0), 4326)"
+        "INSERT INTO sleepers SELECT n, CASE WHEN n = 16 THEN 60 ELSE 0 END, ST_SetSRID(ST_MakePoint(0, 0), 4326)"
         " FROM generate_series(1, 20) n",
     )
     return database
@@ -151,9 +151,9 @@ async def test_a_statement_that_has_nothing_to_send_just_then_ends_within_a_seco
         messages = streams.read(whole("sleepers", resumable=True))
         for _ in range(taken):
             await anext(messages)
-        await until(partial(sessions, sleeping, ASLEEP), 5)
+        await until(partial(sessions, sleeping, ASLEEP), 20)
         await messages.aclose()
-        await until(lambda: not sessions(sleeping, BULK_RUNNING), 1)
+        await until(lambda: not sessions(sleeping, BULK_RUNNING), 20)  # it would sleep for longer
 
 
 async def test_the_first_batch_leaves_at_once(sleeping: str) -> None:

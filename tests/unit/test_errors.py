@@ -1,5 +1,7 @@
 """One status for each kind of error, one reason in the contract for each in the code, and details built right."""
 
+import asyncio
+from time import perf_counter
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -41,6 +43,26 @@ def test_the_most_specific_class_wins() -> None:
 
 def test_what_nobody_foresaw_is_internal() -> None:
     assert code_of(CALL, KeyError("x")) is StatusCode.INTERNAL
+
+
+@pytest.mark.parametrize(
+    ("passed", "remaining", "code"),
+    [
+        pytest.param(5.0, None, StatusCode.CANCELLED, id="no deadline"),
+        pytest.param(5.0, 0.0, StatusCode.DEADLINE_EXCEEDED, id="over here"),
+        pytest.param(0.9, 0.09, StatusCode.DEADLINE_EXCEEDED, id="over where the caller is"),
+        pytest.param(29.7, 0.35, StatusCode.DEADLINE_EXCEEDED, id="rounded up"),
+        pytest.param(0.8, 0.2, StatusCode.CANCELLED, id="before"),
+        pytest.param(29.0, 1.0, StatusCode.CANCELLED, id="long before"),
+        pytest.param(0.02, 0.03, StatusCode.CANCELLED, id="before a short one"),
+    ],
+)
+def test_whoever_leaves_at_its_deadline_is_told_from_who_leaves_before(
+    passed: float, remaining: float | None, code: StatusCode
+) -> None:
+    context = SimpleNamespace(time_remaining=lambda: remaining)
+    call = cast("Call", SimpleNamespace(started=perf_counter() - passed, context=context))
+    assert code_of(call, asyncio.CancelledError()) is code
 
 
 def test_the_contract_and_the_code_have_the_same_reasons() -> None:

@@ -9,7 +9,7 @@ import pytest
 from service.heap import give_back
 from service.interceptors.backlog import Backlog
 from service.limits.buckets import MOST_CALLERS, Buckets
-from service.limits.comeback import FIRST, LAST, LEAST_RATE, SHARE, WINDOW, Comeback
+from service.limits.comeback import FIRST, LAST, LEAST_RATE, MEMORY, SHARE, WINDOW, Comeback
 from service.limits.door import ANSWERED, FEW, Door
 from service.limits.memory import Memory, MemoryGuard, Pressure
 from service.limits.used import memory_reader, resident_bytes
@@ -148,7 +148,8 @@ def test_a_rate_that_was_reached_is_not_forgotten_while_callers_are_away() -> No
         comeback.served(clock.now)
     clock.now += 10  # nobody calls
     comeback.served(clock.now)
-    assert [comeback.seconds() for _ in range(100)][-1] < LAST / 2
+    hundredth = [comeback.seconds() for _ in range(100)][-1]
+    assert hundredth == pytest.approx(100 / (SHARE * MEMORY * 1000), rel=0.01)
 
 
 def test_no_two_come_at_the_same_moment() -> None:

@@ -28,7 +28,7 @@ def writing(*tasks: Callable[[], object]) -> Thread:
 
 
 async def ended(thread: Thread) -> bool:
-    await asyncio.to_thread(thread.join, 2)
+    await asyncio.to_thread(thread.join, 20)
     return not thread.is_alive()
 
 

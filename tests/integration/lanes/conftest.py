@@ -5,7 +5,7 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from tests.sleepers import ROWS, SLEEP, SLEEPY
+from tests.sleepers import ENDLESS, HELD, PATIENCE, ROWS, SLEEP, SLEEPY
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,9 @@ def database(module_database: str) -> str:
             " location geometry(Point, 4326) NOT NULL);"
             "CREATE INDEX ON sleepers USING gist (geography(location));"
             "INSERT INTO sleepers SELECT n, CASE WHEN n >= %s THEN %s ELSE 0 END, repeat('x', 1000),"
-            " ST_SetSRID(ST_MakePoint(n * 0.001, 0), 4326) FROM generate_series(1, %s) n;",
-            (SLEEPY, SLEEP, ROWS),
+            " ST_SetSRID(ST_MakePoint(n * 0.001, 0), 4326) FROM generate_series(1, %s) n;"
+            "INSERT INTO sleepers VALUES (%s, %s, '', 'SRID=4326;POINT(90 0)');"
+            f"CREATE TABLE {HELD} AS SELECT * FROM sleepers WHERE id = 1",
+            (SLEEPY, SLEEP, ROWS, ENDLESS, 3 * PATIENCE),
         )
     return module_database
