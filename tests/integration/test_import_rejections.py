@@ -3,6 +3,7 @@
 import pytest
 
 from service.changes import Incoming, Rejection, Totals
+from tests.conftest import NewDatabase
 from tests.imports import counts, facilities, keyed, multi, names, plan, run, square, told
 from tests.situations import fetch
 
@@ -29,6 +30,22 @@ def bow() -> bytes:
     """A polygon that crosses itself."""
     head, corners = square(0, 0)[:17], square(0, 0)[17:]
     return head + b"".join(corners[16 * place :][:16] for place in (0, 2, 1, 3, 0))
+
+
+@pytest.mark.parametrize("straight", [True, False])
+def test_rows_that_bring_nothing_at_all_are_refused_what_they_lack(emptied: str, straight: bool) -> None:
+    outcome = run(emptied, plan(straight=straight), Incoming(range(2), None, None, {}), facilities(1, 2))
+    assert [(row, reason) for row, _, reason, _ in told(outcome)] == [(0, "REQUIRED"), (1, "REQUIRED")]
+    assert names(emptied) == ["Facility 2"]
+
+
+def test_rows_that_bring_nothing_at_all_are_rows_where_nothing_is_required(new_database: NewDatabase) -> None:
+    with new_database() as url:
+        nothing = ", ".join(f"ALTER {column} DROP NOT NULL" for column in ("name", "kind", "location"))
+        fetch(url, f"ALTER TABLE facilities {nothing}")
+        outcome = run(url, plan(), Incoming(range(2), None, None, {}))
+        assert counts(outcome) == (2, 0, 0)
+        assert fetch(url, "SELECT name, location FROM facilities") == [(None, None)] * 2
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from service.changes import Incoming, Rejection
@@ -123,7 +123,7 @@ class Gathering:
 
     def add(self, incoming: Incoming, first: int) -> Iterator[Chunk]:
         """The chunks that have become full; rows below `first` are left out."""
-        brought = Brought.by(incoming)
+        brought = Brought.by(incoming := _bringing(incoming))
         rows = _whole(incoming, self._kinds.setdefault(brought, brought), self._match, first, bare=self._straight)
         if rows.end <= first:
             return
@@ -160,6 +160,13 @@ class Gathering:
         waiting = 0 if self._chunk is None else len(self._chunk.numbers)
         room = min(self._size.rows - waiting, (self._size.most_bytes - self._bytes) // line_bytes)
         return max(1, room) if not waiting else max(0, room)
+
+
+def _bringing(incoming: Incoming) -> Incoming:
+    """For COPY a line has a column at least: rows that bring nothing at all bring no geometry."""
+    if incoming.keys is not None or incoming.geometries is not None or incoming.values:
+        return incoming
+    return replace(incoming, geometries=[None] * len(incoming.numbers))
 
 
 def _whole(incoming: Incoming, brought: Brought, match: str | None, first: int, *, bare: bool) -> Chunk:

@@ -26,8 +26,9 @@ class Lines(RawIOBase):
 
 
 def lines_of(incoming: Incoming, *, bare: bool = False) -> list[str]:
-    """A line for each row, without its end: the key and the geometry, if rows bring any, then the values. A geometry
-    is bytes in hex, as a staging table has it; where it is to be `bare` it is hex alone, as the layer's has it."""
+    """A line for each row, without its end: the key and the geometry, if rows bring any, then the values; one of these
+    they bring. A geometry is bytes in hex, as a staging table has it; where it is to be `bare` it is hex alone, as the
+    layer's has it."""
     columns: list[Sequence[str]] = []
     if incoming.keys is not None:
         columns.append(_texts(incoming.keys))
@@ -35,7 +36,7 @@ def lines_of(incoming: Incoming, *, bare: bool = False) -> list[str]:
         prefix = "" if bare else GEOMETRY_PREFIX
         columns.append([_NULL if ewkb is None else prefix + ewkb.hex() for ewkb in incoming.geometries])
     columns += map(_texts, incoming.values.values())
-    return list(map("\t".join, zip(*columns, strict=True))) if columns else [""] * len(incoming.numbers)
+    return list(map("\t".join, zip(*columns, strict=True)))
 
 
 def _texts(column: Sequence[str | None]) -> Sequence[str]:
