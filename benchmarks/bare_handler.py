@@ -1,10 +1,12 @@
 """The handler that most people would write, and write well: a thread per call, a raw cursor, messages the normal way.
 
 It answers SearchRadius over the facilities, first page, with three properties, and nothing else: no checks, no paging,
-no metrics. `python -m benchmarks.bare_handler URL PORT THREADS`
+no metrics. And StreamFeatures with a batch that it has at hand, whatever is asked: no stream's first comes sooner.
+`python -m benchmarks.bare_handler URL PORT THREADS`
 """
 
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
@@ -14,6 +16,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
 from benchmarks.dataset import STATEMENT
+from benchmarks.streams import POINTS
 from spatial.v1 import feature_pb2, geometry_pb2, query_pb2, query_pb2_grpc
 
 
@@ -26,6 +29,7 @@ class BareHandler(query_pb2_grpc.SpatialServiceServicer):
             connection = psycopg2.connect(url)
             connection.autocommit = True
             self._idle.put(connection)
+        self._batch = _first_batch(connection)
 
     def SearchRadius(  # noqa: N802 - gRPC's name
         self, request: query_pb2.SearchRadiusRequest, context: grpc.ServicerContext
@@ -40,6 +44,23 @@ class BareHandler(query_pb2_grpc.SpatialServiceServicer):
         finally:
             self._idle.put(connection)
         return query_pb2.SearchRadiusResponse(features=[_feature(*row) for row in rows])
+
+    def StreamFeatures(  # noqa: N802 - gRPC's name
+        self, request: query_pb2.StreamFeaturesRequest, context: grpc.ServicerContext
+    ) -> Iterator[feature_pb2.FeatureBatch]:
+        yield self._batch
+
+
+def _first_batch(connection: Connection) -> feature_pb2.FeatureBatch:
+    """As many features as PostgreSQL sends at first."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"{POINTS.statement} LIMIT 100")
+        keys, shapes, *properties = zip(*cursor.fetchall(), strict=True)
+    columns = feature_pb2.FeatureColumns(count=len(keys), int64_ids=keys, wkb=map(bytes, shapes))
+    for name, values in zip(POINTS.properties, properties, strict=True):
+        kind = "booleans" if isinstance(values[0], bool) else "strings"
+        getattr(columns.properties.add(name=name), kind).values.extend(values)
+    return feature_pb2.FeatureBatch(columns=columns)
 
 
 def _feature(key: int, name: str, kind: str, active: bool, wkb: memoryview, distance: float) -> feature_pb2.Feature:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from benchmarks import memory, neighbours, polygons, promptness, throughput
 from benchmarks.cluster import database_url
-from benchmarks.contenders import service
+from benchmarks.contenders import bare_handler, service
 from benchmarks.database import versions
 from benchmarks.dataset import ROWS, centres
 from benchmarks.figures import Figure, machine, print_lines
@@ -43,7 +43,8 @@ def _figures(url: str) -> Iterator[Figure]:
             for count in (1, 2)
         )
         yield from throughput.figures(url, reader, one, two)
-        yield from promptness.figures(url, reader, one)
+        with bare_handler(url, 1, answers) as bare:
+            yield from promptness.figures(url, reader, one, bare)
         yield from neighbours.figures(processes, one, two, places)
 
 
