@@ -1,14 +1,18 @@
 """Ends a statement that nobody waits for any more, and never its neighbour's."""
 
+from contextlib import suppress
 from threading import Lock
 from typing import NamedTuple
 
+import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from service.db.pooler import PoolerConnection
 
 _CANCEL = text("SELECT pg_cancel_backend(:pid)")
+# What gives the same always is called while it is planned: before it begins, which is what PostGIS attends to.
+_LOAD = "SELECT postgis_lib_version()"
 
 
 class Abandoned(Exception):
@@ -73,6 +77,24 @@ class StatementGuard:
     @property
     def cancelled(self) -> bool:
         return self._cancelled
+
+
+def make_cancellable(engine: Engine) -> None:
+    """Of PostgreSQL's sessions, from their first statement.
+
+    PostGIS hears of a cancellation in a signal handler, and what it notes there has no memory before a statement has
+    begun with PostGIS loaded. To allocate it in the handler, amid another allocation, breaks the heap: the process
+    crashes, and all of PostgreSQL restarts. So PostGIS is loaded before there is anything to cancel.
+    """
+    event.listen(engine, "connect", _load)
+
+
+def _load(connection: Connection, record: object) -> None:
+    # A pooler would lend just any session for it.
+    if not isinstance(connection, PoolerConnection):
+        # Where PostGIS is missing, or the connection is lost already, the first statement is told.
+        with suppress(psycopg2.Error), connection.cursor() as cursor:
+            cursor.execute(_LOAD)
 
 
 def _backend(connection: Connection) -> Backend:

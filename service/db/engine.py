@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import URL, Engine, QueuePool, create_engine, event
 
 from service.db.address import parsed
+from service.db.cancel import make_cancellable
 from service.db.liveness import check_connections
 from service.db.pooler import connecting
 from service.db.turnstile import Turnstile
@@ -94,6 +95,7 @@ def _pool(settings: Settings, url: str, metrics: Metrics, name: str, size: int, 
         pool_reset_on_return=None,
         connect_args=_connect_args(settings, name.partition("@")[0], session),
     )
+    make_cancellable(engine)
     check_connections(engine)
     _count(engine, name, metrics)
     return Pool(name, engine, Turnstile(size), settings.pool_timeout)

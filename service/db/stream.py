@@ -38,8 +38,7 @@ REST_SECONDS = 1.0  # without a stream
 # A thread that lays out rows keeps the interpreter for as long as this from whoever wants it. What a call goes through
 # wants it a dozen times.
 SWITCH_SECONDS, USUAL_SWITCH_SECONDS = 0.0005, sys.getswitchinterval()
-# Who has a batch in hand gives up by closing the connection. Only who waits for rows must be cancelled: PostgreSQL 15
-# was seen to crash where a cancellation and the end of the connection meet a COPY that is sending.
+# Who has a batch in hand gives up by closing the connection. Only who waits for rows must be cancelled.
 CANCEL_SECONDS = 0.1
 
 Put = Callable[[Batch], None]

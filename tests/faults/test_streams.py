@@ -9,13 +9,20 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
+from service.db.engine import Pool, bulk_pool, read_pool, write_pool
+from service.db.lane import driver_connection
 from service.embedded import EmbeddedPostgres
+from service.observability.metrics import Metrics
+from service.settings import Settings
 from spatial.v1 import query_pb2_grpc
 from tests.clusters import PREPARED, throw_away
 from tests.conftest import NewDatabase
@@ -369,7 +376,7 @@ def test_a_hundred_streams_cancelled_at_any_moment_harm_no_other_and_leave_nothi
 
 
 def test_readers_that_leave_in_the_middle_do_not_bring_the_database_down(fat: str) -> None:
-    """A COPY that is sending when it is cancelled, and then loses its connection, is more than PostgreSQL 15 bears."""
+    """Some are cancelled, and others lose their connection while they send."""
     (started,) = fetch(
         fat, "SELECT count(*), max(backend_start) FROM pg_stat_activity WHERE backend_type = 'walwriter'"
     )
@@ -382,6 +389,17 @@ def test_readers_that_leave_in_the_middle_do_not_bring_the_database_down(fat: st
     assert [started] == fetch(
         fat, "SELECT count(*), max(backend_start) FROM pg_stat_activity WHERE backend_type = 'walwriter'"
     )
+
+
+@pytest.mark.parametrize("pool", [read_pool, bulk_pool, write_pool])
+def test_a_session_has_postgis_loaded_before_there_is_anything_to_cancel(fat: str, pool: Callable[..., Pool]) -> None:
+    """A cancellation that comes in the statement that loads it can bring the database down."""
+    engine = pool(Settings(database_url=fat), fat, Metrics(CollectorRegistry())).engine
+    with engine.connect() as connection:
+        driver = driver_connection(connection)
+        assert driver.info.transaction_status == TRANSACTION_STATUS_IDLE
+        assert "/postgis-" in Path(f"/proc/{driver.info.backend_pid}/maps").read_text()
+    engine.dispose()
 
 
 # The database goes.
