@@ -1,9 +1,11 @@
 """Layers that tell of the settings of their session, neighbours behind the same pooler, and what happens to it."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from threading import Event
+from typing import NamedTuple
 
 import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
@@ -11,7 +13,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - a class
 from tests.pooler import PgBouncer
 from tests.questions import zone
 from tests.servers import Served
-from tests.situations import fetch
+from tests.situations import eventually, fetch
 
 POOL_SIZE = 2
 SETTINGS = ("statement_timeout", "lock_timeout", "work_mem", "jit", "TimeZone", "application_name")
@@ -48,26 +50,55 @@ def mend(bouncer: PgBouncer) -> None:
     bouncer.tell("RECONNECT")
 
 
+def open_all(bouncer: PgBouncer) -> None:
+    """All sessions that the pooler may have: it logs in to no further one until one of them is closed. A PAUSE or a
+    RECONNECT closes a session that is logging in, which PgBouncer takes for a server that lets nobody in: calls are
+    refused for `server_login_retry`."""
+    with ExitStack() as stack:
+        holders = [stack.enter_context(closing(psycopg2.connect(bouncer.url))) for _ in range(POOL_SIZE)]
+        for holder in holders:
+            with holder.cursor() as cursor:
+                cursor.execute("SELECT")  # keeps the session until the transaction ends
+        for holder in holders:
+            holder.commit()
+
+
+class Innocents(NamedTuple):
+    answered: list[int]  # how often each of them was
+    asking: list[Future[None]]
+
+    def go_on(self, times: int) -> None:
+        """Waits until each was answered so many times more. What fails one of them is raised at once."""
+        enough = [each + times for each in self.answered]
+        eventually(partial(self._reached, enough), within=40)
+
+    def _reached(self, enough: list[int]) -> bool:
+        for each in self.asking:
+            if each.done():
+                each.result()
+        return all(each >= goal for each, goal in zip(self.answered, enough, strict=True))
+
+
 @contextmanager
-def innocents(ask: Callable[[int], None], callers: int) -> Iterator[list[int]]:
+def innocents(ask: Callable[[int], None], callers: int) -> Iterator[Innocents]:
     """Callers that never pause; any answer that is wrong, or none, fails the block."""
     over = Event()
-    asked = [0] * callers
+    answered = [0] * callers
 
     def ask_on_and_on(caller: int) -> None:
         while not over.is_set():
-            ask(asked[caller] % 10 + 1)
-            asked[caller] += 1
+            ask(answered[caller] % 10 + 1)
+            answered[caller] += 1
 
     with ThreadPoolExecutor(callers) as threads:
         asking = [threads.submit(ask_on_and_on, caller) for caller in range(callers)]
         try:
-            yield asked
+            yield Innocents(answered, asking)
         finally:
             over.set()
         for each in asking:
             each.result()
-    assert all(asked)
+    assert all(answered)
 
 
 def right(served: Served) -> Callable[[int], None]:
@@ -79,7 +110,7 @@ def right(served: Served) -> Callable[[int], None]:
 
 
 @contextmanager
-def neighbours(bouncer: PgBouncer, count: int) -> Iterator[list[int]]:
+def neighbours(bouncer: PgBouncer, count: int) -> Iterator[Innocents]:
     """Clients of the pooler that have nothing to do with the service, and short statements."""
 
     def ask(connection: Connection) -> None:
@@ -97,15 +128,11 @@ def neighbours(bouncer: PgBouncer, count: int) -> Iterator[list[int]]:
         waiting.append(connection)
 
     try:
-        with innocents(ask_with_any, count) as asked:
-            yield asked
+        with innocents(ask_with_any, count) as asking:
+            yield asking
     finally:
         for connection in connections:
             connection.close()
-
-
-def reached(asked: list[int], enough: list[int]) -> bool:
-    return all(each >= goal for each, goal in zip(asked, enough, strict=True))
 
 
 def end_the_sessions(bouncer: PgBouncer, url: str) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import closing
-from functools import partial
 
 import grpc
 import psycopg2
@@ -14,7 +13,7 @@ from service.db.engine import control_engine
 from service.health import LOOK_SECONDS, Readiness
 from service.settings import Settings
 from tests.edits import attempted
-from tests.neighbours import end_the_sessions, innocents, reached, restart, right
+from tests.neighbours import end_the_sessions, innocents, open_all, restart, right
 from tests.pooler import PgBouncer, pooled
 from tests.servers import Served, refusal, serving
 from tests.situations import eventually
@@ -34,11 +33,11 @@ def pause(bouncer: PgBouncer) -> None:
 def test_looking_after_the_pooler_costs_no_call(
     served: Served, bouncer: PgBouncer, look_after: Callable[[PgBouncer], None]
 ) -> None:
-    with innocents(right(served), callers=3) as asked:
+    with innocents(right(served), callers=3) as callers:
         for _ in range(3):
+            open_all(bouncer)
             look_after(bouncer)
-            enough = [each + 2 for each in asked]
-            eventually(partial(reached, asked, enough), within=40)
+            callers.go_on(2)
     eventually(lambda: served.health() == "SERVING", within=40)
 
 
@@ -55,11 +54,10 @@ def test_what_breaks_is_unavailable_and_comes_back_by_itself(
             told = refusal(error)
             reasons.add((told.code, told.reason))
 
-    with innocents(ask, callers=3) as asked:
+    with innocents(ask, callers=3) as callers:
         for _ in range(3):
             break_(bouncer, url)
-            enough = [each + 5 for each in asked]
-            eventually(partial(reached, asked, enough), within=40)
+            callers.go_on(5)
     assert reasons <= {("UNAVAILABLE", "DATABASE_UNAVAILABLE")}
     eventually(lambda: attempted(right(served), 1) is None, within=40)
     eventually(lambda: served.health() == "SERVING", within=40)
