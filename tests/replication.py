@@ -4,7 +4,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,7 +105,11 @@ def kill(cluster: EmbeddedPostgres) -> None:
     """All its processes, at once, as a lost machine would end them."""
     pid = cluster.pid
     assert pid
-    os.kill(pid, signal.SIGKILL)
+    # A backend that has no need to wait would send all it has before it noticed that the first of them is gone.
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for each in (pid, *map(int, children)):
+        with suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
     eventually(lambda: cluster.pid is None, within=20)
     cluster.stop()  # lets go of the directory
 

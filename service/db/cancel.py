@@ -1,6 +1,5 @@
 """Ends a statement that nobody waits for any more, and never its neighbour's."""
 
-from contextlib import suppress
 from threading import Lock
 from typing import NamedTuple
 
@@ -92,9 +91,13 @@ def make_cancellable(engine: Engine) -> None:
 def _load(connection: Connection, record: object) -> None:
     # A pooler would lend just any session for it.
     if not isinstance(connection, PoolerConnection):
-        # Where PostGIS is missing, or the connection is lost already, the first statement is told.
-        with suppress(psycopg2.Error), connection.cursor() as cursor:
-            cursor.execute(_LOAD)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(_LOAD)
+        except psycopg2.Error:
+            if connection.closed:  # what is lost already is not to be had from a pool
+                raise
+            # Where PostGIS is missing, the first statement is told.
 
 
 def _backend(connection: Connection) -> Backend:

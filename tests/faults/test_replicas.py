@@ -15,7 +15,7 @@ import pytest
 from service import migrations
 from service.codec.freshness import LAST_POSITION, freshness_token
 from service.embedded import EmbeddedPostgres
-from spatial.v1 import admin_pb2, admin_pb2_grpc
+from spatial.v1 import admin_pb2, admin_pb2_grpc, query_pb2_grpc
 from spatial.v1 import query_pb2 as query
 from spatial_client import Retry, SpatialClient
 from tests.edits import Editor
@@ -38,6 +38,7 @@ SELECT 'Facility', 'many', ST_SetSRID(ST_MakePoint(n * 0.01, 40), 4326),
   FROM generate_series(1, {ROWS}) n;
 ANALYZE facilities;
 """
+SMALL_WINDOW = [("grpc.http2.bdp_probe", 0)]  # or gRPC makes room for all of it
 PATIENT = Retry(attempts=10, first_pause=0.02, longest_pause=0.2)
 
 
@@ -178,20 +179,23 @@ def test_a_replica_that_falls_silent_costs_no_call(replicated: Replication) -> N
 
 def test_a_stream_that_has_begun_ends_and_is_resumed_on_the_primary(replicated: Replication, served: Served) -> None:
     request = query.StreamFeaturesRequest(query=query.LayerQuery(layer="facilities"))
-    plain = served.stub.StreamFeatures(request, timeout=60)
-    next(plain)
-    with SpatialClient(served.address, retry=PATIENT) as client:
+    with (
+        grpc.insecure_channel(served.address, SMALL_WINDOW) as channel,
+        SpatialClient(served.address, retry=PATIENT, options=SMALL_WINDOW) as client,
+    ):
+        plain = query_pb2_grpc.SpatialServiceStub(channel).StreamFeatures(request, timeout=60)
+        next(plain)
         batches = client.stream_features("facilities", resumable=True, properties=["attributes"]).batches()
         found = [feature.id for feature in next(batches)]
         before = reads(served, "primary")
         replicated.standbys[0].kill()
         for batch in batches:
             found += [feature.id for feature in batch]
+        with pytest.raises(grpc.RpcError) as ended:
+            list(plain)
 
     assert sorted(map(int, found)) == list(range(1, ROWS + 101))
     assert reads(served, "primary") > before
-    with pytest.raises(grpc.RpcError) as ended:
-        list(plain)
     told = refusal(ended.value)
     assert (told.code, told.reason) == ("UNAVAILABLE", "DATABASE_UNAVAILABLE")
     replicated.standbys[0].cluster.start()
