@@ -7,8 +7,14 @@ from typing import Any
 
 import psycopg2
 
+from service.db.cancel import LOAD_POSTGIS
+
 # The sessions of the service's pool that are at something; and of these, those that wait for a lock.
-RUNNING = "application_name LIKE 'spatial-service/%' AND application_name NOT LIKE '%/health' AND state = 'active'"
+# What a new session does before it is given a statement is not one that anybody waits for.
+RUNNING = (
+    "application_name LIKE 'spatial-service/%' AND application_name NOT LIKE '%/health' AND state = 'active'"
+    f" AND query <> '{LOAD_POSTGIS}'"
+)
 BLOCKED = f"{RUNNING} AND wait_event_type = 'Lock'"
 SESSIONS = "application_name LIKE 'spatial-service/read'"
 

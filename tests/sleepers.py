@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import BigInteger, Column, Float, MetaData, Table, Text, cast, func
 
 from service.catalog import Catalog, Layer, Property, PropertyType
+from service.db.cancel import LOAD_POSTGIS
 from service.db.canceller import Canceller
 from service.db.engine import control_engine, read_pool
 from service.db.lanes import Lanes
@@ -90,7 +91,8 @@ class Bench:
         with closing(psycopg2.connect(self.url)) as connection, connection.cursor() as cursor:
             cursor.execute(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle'"
-                " AND application_name = 'spatial-service/read'"
+                " AND application_name = 'spatial-service/read' AND query <> %s",
+                (LOAD_POSTGIS,),
             )
             (count,) = cursor.fetchone() or (None,)
             assert isinstance(count, int)

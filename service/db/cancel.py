@@ -11,7 +11,7 @@ from service.db.pooler import PoolerConnection
 
 _CANCEL = text("SELECT pg_cancel_backend(:pid)")
 # What gives the same always is called while it is planned: before it begins, which is what PostGIS attends to.
-_LOAD = "SELECT postgis_lib_version()"
+LOAD_POSTGIS = "SELECT postgis_lib_version()"
 
 
 class Abandoned(Exception):
@@ -93,7 +93,7 @@ def _load(connection: Connection, record: object) -> None:
     if not isinstance(connection, PoolerConnection):
         try:
             with connection.cursor() as cursor:
-                cursor.execute(_LOAD)
+                cursor.execute(LOAD_POSTGIS)
         except psycopg2.Error:
             if connection.closed:  # what is lost already is not to be had from a pool
                 raise
