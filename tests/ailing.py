@@ -33,10 +33,13 @@ def cursor_of(url: str, **options: Any) -> Iterator[Cursor]:
 
 
 def run(url: str, *statements: str) -> None:
-    """On a connection of their own, which is closed at the end: only then do others see what was counted."""
+    """On a connection of their own, which tells others at the end what was counted; otherwise it would as it ends, some
+    time after it is closed here."""
     with cursor_of(url) as cursor:
         for statement in statements:
             cursor.execute(statement)
+        if cursor.connection.server_version >= 150000:
+            cursor.execute("SELECT pg_stat_force_next_flush()")
 
 
 def make(url: str, kind: str = "geometry(Point, 4326)", *, rows: str = "POINT(1 2)", nullable: bool = True) -> None:
