@@ -9,6 +9,7 @@ from google.protobuf import struct_pb2
 
 from service.catalog import Layer, Property, PropertyType
 from service.codec.arriving.literals import Unfit, json_writer, writer
+from service.codec.few import LISTS
 from service.errors import InvalidArgument, Reason
 from spatial.v1 import feature_pb2
 
@@ -18,15 +19,6 @@ Refusals = dict[int, InvalidArgument]
 # What only just exists in PostgreSQL, in microseconds since 1970.
 _FIRST_MOMENT: Final = -210_866_803_200_000_000
 _INFINITE: Final = {2**63 - 1: "infinity", -(2**63): "-infinity"}
-_LISTS: Final = {
-    PropertyType.STRING: "strings",
-    PropertyType.INTEGER: "integers",
-    PropertyType.NUMBER: "numbers",
-    PropertyType.BOOLEAN: "booleans",
-    PropertyType.TIMESTAMP: "timestamps",
-    PropertyType.JSON: "json",
-    PropertyType.BYTES: "bytes",
-}
 
 
 def text_of(layer: Layer, prop: Property, value: struct_pb2.Value) -> str | None:
@@ -46,7 +38,7 @@ def text_writer(layer: Layer, prop: Property) -> Callable[[struct_pb2.Value], st
 def texts_of(layer: Layer, prop: Property, column: feature_pb2.Column, count: int) -> tuple[Texts, Refusals]:
     """The texts of a whole column, None for null and for values that are refused; and the refusals by position. A
     column that is not of the property's type or has not so many values is refused as a whole."""
-    wanted, given = _LISTS[prop.type], column.WhichOneof("values")
+    wanted, given = LISTS[prop.type], column.WhichOneof("values")
     if given != wanted:
         raise _refused(layer, prop, f"it comes as {wanted}, not as {given or 'nothing'}")
     values = getattr(column, wanted).values
