@@ -236,6 +236,12 @@ REFUSED: dict[str, tuple[list[ImportFeaturesRequest], str, str, tuple[str, ...]]
         "OUT_OF_RANGE",
         ("columns.wkb",),
     ),
+    "a number of rows, and nothing else": (
+        [opening(), ImportFeaturesRequest(columns=feature_pb2.FeatureColumns(count=2**31 - 1))],
+        "INVALID_ARGUMENT",
+        "TOO_MANY_ELEMENTS",
+        ("columns.count",),
+    ),
 }
 
 

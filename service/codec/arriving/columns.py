@@ -1,7 +1,7 @@
 """The rows of an import that come as columns."""
 
 from collections.abc import Container, Mapping, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from service.catalog import Layer, Property
 from service.changes import Importing, ImportPlan, Incoming
@@ -11,6 +11,9 @@ from service.codec.fields import at
 from service.codec.rejected import Rejections, required
 from service.errors import InvalidArgument, Reason
 from spatial.v1 import feature_pb2
+
+# Of rows that bring nothing: a few bytes say how many there are, so no limit of a message's bytes holds them.
+MOST_BARE_ROWS: Final = 10_000
 
 T = TypeVar("T")
 
@@ -31,6 +34,8 @@ class ColumnsReader:
         keys = self._keys(columns, rejections)
         geometries = self._geometries(columns, rejections)
         values = self._values(columns, rejections)
+        if keys is None and geometries is None and not values:
+            _check_bare(count)
         ids = values.get(self._plan.match, []) if self._plan.match else keys
         kept = [row for row in range(count) if row not in rejections] if rejections else range(count)
         return Incoming(
@@ -121,6 +126,13 @@ def _check_counts(columns: feature_pb2.FeatureColumns) -> None:
         if there not in (0, columns.count):
             problem = f"there are {there} {field} of {columns.count} features"
             raise InvalidArgument(Reason.OUT_OF_RANGE, problem, field=field)
+
+
+def _check_bare(count: int) -> None:
+    if count > MOST_BARE_ROWS:
+        problem = f"of rows that bring nothing a message has at most {MOST_BARE_ROWS}, not {count}"
+        metadata = {"limit": str(MOST_BARE_ROWS)}
+        raise InvalidArgument(Reason.TOO_MANY_ELEMENTS, problem, field="count", metadata=metadata)
 
 
 def _picked(column: list[T] | None, rows: Sequence[int]) -> list[T] | None:
