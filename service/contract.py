@@ -12,6 +12,7 @@ from service.codec.arriving.edits import EditReader
 from service.codec.arriving.imports import ImportReader
 from service.codec.explains import ExplainReader
 from service.codec.exports import ExportReader
+from service.codec.familiar_exports import FamiliarExports
 from service.codec.grids import GridReader
 from service.codec.matches import MatchReader, MatchWriter
 from service.codec.responses import ResponseWriter
@@ -59,7 +60,15 @@ def spatial_service(settings: Settings, known: Knowledge, read: Reading, run: Re
             SpatialServicer(references, catalog, lanes, read.requests, responses, known.refresh),
             CountServicer(references, catalog, statements, lanes, read.requests, read.joins, responses, plans),
             StreamServicer(
-                references, catalog, statements, streams, exports, read.joins, _connections(settings), plans
+                references,
+                catalog,
+                statements,
+                streams,
+                exports,
+                FamiliarExports(read.questions),
+                read.joins,
+                _connections(settings),
+                plans,
             ),
             MatchServicer(references, run.matching, matches, matched, settings.match_connections),
             GridServicer(references, statements, streams, grids, plans),

@@ -14,7 +14,6 @@ from service.codec.questions import far_radius
 from service.codec.requests import HEAVY_ROWS, RequestReader
 from service.db.boxes import encloses, measured_on_earth
 from service.domain import Page, Search, Shape
-from service.errors import SpatialError
 from spatial.v1 import query_pb2
 
 LEARNT_FROM = 8  # one in so many of the unfamiliar: they may all be different
@@ -107,20 +106,13 @@ class FamiliarSearches:
             if known is not None:
                 (latitude,), (longitude,), (radius,) = (_DOUBLE.unpack_from(sent, place) for place in layout.places)
                 right = -90.0 <= latitude <= 90.0 and -180.0 <= longitude <= 180.0
-                if not (right and 0.0 <= radius <= self._questions.max_radius and self._is_current(known.layer)):
+                if not (right and 0.0 <= radius <= self._questions.max_radius and self._questions.shows(known.layer)):
                     return None
                 if known.shape.boxed and not encloses(longitude, latitude, radius):
                     return None
                 arguments = (point_hexewkb(longitude, latitude), radius)
                 return Page(Search(known.shape, arguments, radius > known.far), known.size)
         return None
-
-    def _is_current(self, layer: Layer) -> bool:
-        """Whether the caller may see it, and it is still the same."""
-        try:
-            return self._questions.layer(layer.name) is layer
-        except SpatialError:
-            return False
 
 
 def _places(sent: bytes, message: query_pb2.SearchRadiusRequest) -> tuple[int, int, int] | None:

@@ -12,8 +12,8 @@ from service.codec.filters import FilterReader
 from service.codec.geometry import ProbeGeometry, ProbeReader, Stored
 from service.codec.systems import in_degrees
 from service.db.boxes import has_box
-from service.domain import Argument, DistanceModel, Filter, Kind, Output, Predicate, Question
-from service.errors import FailedPrecondition, InvalidArgument, Reason
+from service.domain import Argument, DistanceModel, Filter, Kind, Output, Predicate, Question, Shape
+from service.errors import FailedPrecondition, InvalidArgument, Reason, SpatialError
 from spatial.v1 import geometry_pb2, query_pb2
 
 # Beyond these a search may be slow. What they miss, the lanes notice while it runs. All that is not in degrees counts
@@ -75,12 +75,19 @@ class QuestionReader:
         with at(field):
             return self._catalog[name]
 
+    def shows(self, layer: Layer) -> bool:
+        """Whether the caller may see it, and it is still the same."""
+        try:
+            return self.layer(layer.name) is layer
+        except SpatialError:
+            return False
+
     def filter(self, layer: Layer, text: str, field: str = "filter") -> Filter | None:
         return self._filters.read(layer, text, field)
 
-    def layer_of(self, question: Question) -> Layer:
-        """The layer that a question is about, as it was when it was read."""
-        return self._catalog.at(question.layer, question.revision)
+    def layer_of(self, asked: Question | Shape) -> Layer:
+        """The layer that is asked about, as it was when the question was read."""
+        return self._catalog.at(asked.layer, asked.revision)
 
     def output(self, layer: Layer, message: query_pb2.Output, field: str = "output", *, etags: bool = False) -> Output:
         """`etags` whether they are wanted, even if the message does not ask for them."""

@@ -2,15 +2,14 @@
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import TypeVar
-
-from google.protobuf.message import Message
+from typing import Any
 
 from service.catalog import Catalog
 from service.codec.arrow import ArrowWriter
 from service.codec.batches import BatchWriter, BatchWriters
 from service.codec.columns import ColumnsWriter
 from service.codec.exports import ExportReader
+from service.codec.familiar_exports import AskedExport, FamiliarExports
 from service.codec.geometry import Stored
 from service.codec.joins import JoinReader, JoinWriter
 from service.db.assembled import AssembledReading, Assemblies, can_be_assembled
@@ -25,11 +24,9 @@ from service.interceptors.call import Context
 from service.servicers.references import References
 from spatial.v1 import query_pb2
 
-R = TypeVar("R", bound=Message)
-
 
 class StreamServicer:
-    """Each RPC gives what its stream sends, as the messages' bytes."""
+    """Each RPC gives what its stream sends, as the messages' bytes. `readers` are as SpatialServicer's."""
 
     def __init__(
         self,
@@ -38,6 +35,7 @@ class StreamServicer:
         statements: Statements,
         streams: StreamReads,
         exports: ExportReader,
+        familiar: FamiliarExports,
         joins: JoinReader,
         connections: int,
         plans: PlanGuards,
@@ -50,18 +48,24 @@ class StreamServicer:
         self._writers = BatchWriters()
         self._streams = streams
         self._exports = exports
+        self._familiar = familiar
+        self.readers = {
+            "StreamRadius": familiar.reader(query_pb2.StreamRadiusRequest),
+            "StreamIntersects": familiar.reader(query_pb2.StreamIntersectsRequest),
+            "StreamFeatures": familiar.reader(query_pb2.StreamFeaturesRequest),
+        }
         self._joins = joins
         self._connections = connections
         self._plans = plans
 
-    def StreamRadius(self, request: query_pb2.StreamRadiusRequest, context: Context) -> AsyncGenerator[bytes]:
-        return self._features("StreamRadius", self._exports.radius, request)
+    def StreamRadius(self, asked: AskedExport, context: Context) -> AsyncGenerator[bytes]:
+        return self._features("StreamRadius", self._exports.radius, asked)
 
-    def StreamIntersects(self, request: query_pb2.StreamIntersectsRequest, context: Context) -> AsyncGenerator[bytes]:
-        return self._features("StreamIntersects", self._exports.intersects, request)
+    def StreamIntersects(self, asked: AskedExport, context: Context) -> AsyncGenerator[bytes]:
+        return self._features("StreamIntersects", self._exports.intersects, asked)
 
-    def StreamFeatures(self, request: query_pb2.StreamFeaturesRequest, context: Context) -> AsyncGenerator[bytes]:
-        return self._features("StreamFeatures", self._exports.features, request)
+    def StreamFeatures(self, asked: AskedExport, context: Context) -> AsyncGenerator[bytes]:
+        return self._features("StreamFeatures", self._exports.features, asked)
 
     async def StreamJoin(self, request: query_pb2.StreamJoinRequest, context: Context) -> AsyncGenerator[bytes]:
         with self._streams.admitted():
@@ -78,10 +82,13 @@ class StreamServicer:
                     yield message
 
     async def _features(
-        self, method: str, reader: Callable[[R, Stored | None], Export], request: R
+        self, method: str, reader: Callable[[Any, Stored | None], Export], asked: AskedExport
     ) -> AsyncGenerator[bytes]:
         with self._streams.admitted():
-            export = await self._references.read(reader, request)
+            export = asked.export
+            if export is None:
+                export = await self._references.read(reader, asked.message)
+                self._familiar.learn(asked, export)
             statement = self._statements[export.search.shape]
             writer = self._writers.of(statement, export.layout, export.bound_to)
             found = False
