@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 
+from service.db.cancel import LOAD_POSTGIS
 from service.postgres.processes import free_port
 from service.postgres.programs import User
 from tests.situations import eventually
@@ -20,7 +21,7 @@ CONSOLE_USER = "console"
 
 class PgBouncer:
     """Stands before the database at a URL; `url` is the one to use instead. All of its settings that matter to clients
-    are the defaults, but for the mode and the size of the pool."""
+    are the defaults, but for the mode, the size of the pool and what a new session does first."""
 
     def __init__(self, program: str, folder: Path, url: str, pool_size: int) -> None:
         parts = urlsplit(url)
@@ -33,7 +34,7 @@ class PgBouncer:
         users.write_text(f'"{parts.username}" "{parts.password}"\n"{CONSOLE_USER}" "console"\n')
         self._ini.write_text(f"""
 [databases]
-{parts.path[1:]} = host={parts.hostname} port={parts.port}
+{parts.path[1:]} = host={parts.hostname} port={parts.port} connect_query='{LOAD_POSTGIS}'
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {self.port}
