@@ -30,7 +30,7 @@ from service.db.copy import Field, Wire, decoder
 from service.db.deference import Awaited, nobody
 from service.db.queries import Statement, compiled
 from service.db.snapshot import Part, Snapshot
-from service.db.stream import CopyReading, Put, Sink
+from service.db.stream import CopyReading, Put, Sink, few_first
 from service.domain import Batch, Encoding, Kind, Result, Shape, View
 
 # Few enough that what PostgreSQL assembles at a time stays in a core's cache; batches are put together of several.
@@ -260,7 +260,7 @@ class AssembledReading:
         statement = cursor.mogrify(self.assembled.first_block, {})
         cursor.copy_expert(begin.encode() + statement, Sink(rows.append))
         self._begun = True
-        self._left = iter(self.plain.batches(b"".join(rows)))
+        self._left = chain.from_iterable(self.plain.batches(b"".join(some)) for some in few_first(rows))
         for batch in self._left:
             put(batch)
             return

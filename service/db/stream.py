@@ -6,9 +6,11 @@ the session that the stream holds is affected, and it is one of the bulk pool's.
 
 import asyncio
 import sys
+from bisect import bisect_left
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import accumulate
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -31,6 +33,7 @@ CHUNK_BYTES = 256 * 1024  # of rows as PostgreSQL sends them, before they are la
 BESIDE_CALLS_BYTES = 32 * 1024  # the same while callers wait
 GRANULE_BYTES = 8 * 1024  # PostgreSQL sends no less at a time: so often is the clock looked at
 FIRST_BYTES = GRANULE_BYTES // 2  # of what it sends at first, these are rows for certain
+FIRST_BATCH_BYTES = 1024  # of these: the sooner they are laid out, the sooner they are there
 AHEAD_BYTES = 1024 * 1024  # that may wait for the reader
 FLUSH_SECONDS = 0.1  # rows that trickle in wait no longer for company
 CLOSE_SECONDS = 2.0
@@ -75,15 +78,26 @@ class CopyReading:
     def copy(self, cursor: Cursor, put: Put, awaited: Awaited) -> Callable[[], None]:
         """Runs the COPY, and gives what puts the last of it: that may wait for the reader, and needs no transaction."""
         rows: list[bytes] = []
+        begun = False
 
         def pass_on() -> None:
-            chunk = self.gathered(rows)
+            nonlocal begun
+            chunks = [self.gathered(some) for some in ([rows] if begun else few_first(rows))]
+            begun = True
             rows.clear()
-            for batch in self.batches(chunk):
-                put(batch)
+            for chunk in chunks:
+                for batch in self.batches(chunk):
+                    put(batch)
 
         cursor.copy_expert(self.statement(cursor), Sink(_gathering(rows, pass_on, self.first_bytes, awaited)))
         return pass_on
+
+
+def few_first(rows: list[bytes]) -> list[list[bytes]]:
+    """A few rows of those that a stream begins with, and the others; small answers as a whole."""
+    sizes = list(accumulate(map(len, rows)))
+    few = bisect_left(sizes, FIRST_BATCH_BYTES) + 1
+    return [rows] if not rows or sizes[-1] < FIRST_BYTES or few >= len(rows) else [rows[:few], rows[few:]]
 
 
 class Sink:

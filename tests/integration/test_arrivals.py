@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,22 +254,32 @@ def test_values_of_every_type_are_read_as_they_were_sent(served: Served, tables:
 
 def test_values_of_every_type_are_read_as_they_were_sent_in_columns(served: Served, tables: str) -> None:
     layer_ = kinds(served)
-    (before,) = stream(served.stub, whole("kinds", layout="COLUMNS"))
-    count = before.columns.count
-    texts = {}
-    for column in before.columns.properties:
-        if column.name not in READ_ONLY:
-            texts[column.name], refused = texts_of(layer_, layer_.properties[column.name], column, count)
-            assert refused == {}, column.name
-    for row, id_ in enumerate(before.columns.int64_ids):
-        insert(tables, 1000 + id_, {name: values[row] for name, values in texts.items()})
+    before = list(stream(served.stub, whole("kinds", layout="COLUMNS")))
+    written: set[str] = set()
+    for batch in before:
+        count, texts = batch.columns.count, {}
+        for column in batch.columns.properties:
+            if column.name not in READ_ONLY:
+                texts[column.name], refused = texts_of(layer_, layer_.properties[column.name], column, count)
+                assert refused == {}, column.name
+        written |= texts.keys()
+        for row, id_ in enumerate(batch.columns.int64_ids):
+            insert(tables, 1000 + id_, {name: values[row] for name, values in texts.items()})
 
-    (after,) = stream(served.stub, whole("kinds", layout="COLUMNS"))
-    rows = {id_: row for row, id_ in enumerate(after.columns.int64_ids)}
-    for old, new in zip(before.columns.properties, after.columns.properties, strict=True):
-        if old.name in texts:
-            for row, id_ in enumerate(before.columns.int64_ids):
-                assert value(new, rows[1000 + id_]) == value(old, row), (old.name, id_)
+    found = values_of(stream(served.stub, whole("kinds", layout="COLUMNS")))
+    for (name, id_), old in values_of(before).items():
+        if name in written:
+            assert found[name, 1000 + id_] == old, (name, id_)
+
+
+def values_of(batches: Iterable[Any]) -> dict[tuple[str, int], Any]:
+    """By property and id."""
+    return {
+        (column.name, id_): value(column, row)
+        for batch in batches
+        for column in batch.columns.properties
+        for row, id_ in enumerate(batch.columns.int64_ids)
+    }
 
 
 def value(column: Any, row: int) -> Any:

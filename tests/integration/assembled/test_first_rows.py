@@ -45,14 +45,18 @@ def known(url: str, table: str, layout: Layout) -> Assembled:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("parts", [1, 3])
-def test_the_first_block_is_the_first_batch(url: str, a_table: Callable[..., str], parts: int, layout: Layout) -> None:
+def test_a_few_rows_of_the_first_block_come_first_and_then_the_others_of_it(
+    url: str, a_table: Callable[..., str], parts: int, layout: Layout
+) -> None:
     table = a_table("generate_series(1, 3000)")
     ((in_first,),) = ask(url, f"SELECT count(*) FROM {table} WHERE ctid < '(1,0)'")
     found: list[Batch] = []
 
     at_once(url, readings(table, layout, known(url, table, layout), parts), found.append)
 
-    assert found[0].features == in_first
+    first, second, *_ = (batch.features for batch in found)
+    assert 0 < first < second
+    assert first + second == in_first
     assert same(rows_of(found), selected(url, table))
 
 
