@@ -47,6 +47,7 @@ def spoil(bouncer: PgBouncer) -> None:
 
 
 def mend(bouncer: PgBouncer) -> None:
+    open_all(bouncer)
     bouncer.tell("RECONNECT")
 
 

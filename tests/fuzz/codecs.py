@@ -67,6 +67,7 @@ def _count(request: query_pb2.CountFeaturesRequest, stored: Stored | None) -> ob
 
 def _match(request: query_pb2.MatchRequest, stored: Stored | None) -> object:
     matching = MATCHES.first(request)
+    stored = stored or Stored(PLAIN_WKB[0], 4326)  # for probes that are features
     return [matching.read(index, probe, stored).size for index, probe in enumerate(request.probes)]
 
 
