@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import psycopg2
 from psycopg2 import errorcodes
-from psycopg2.extensions import TRANSACTION_STATUS_ACTIVE
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 from sqlalchemy import Connection as Pooled
@@ -138,9 +138,10 @@ class Lane:
         interrupted = isinstance(outcome.error, psycopg2.Error) and outcome.error.pgcode == errorcodes.QUERY_CANCELED
         clean = job.guard.end(interrupted=interrupted)
         outcome.fatal = connection.closed != 0
-        # What is cut short may still be sending: waiting for its end could take as long as all of it.
-        sending = outcome.error is not None and connection.info.transaction_status == TRANSACTION_STATUS_ACTIVE
-        if outcome.fatal or sending or not clean or _leads_to_standby(outcome.error):
+        # What is cut short may still be sending, and waiting for its end could take as long as all of it; or a
+        # cancellation hit the end of the transaction itself, which lasts on.
+        unfinished = connection.info.transaction_status != TRANSACTION_STATUS_IDLE
+        if outcome.fatal or unfinished or not clean or _leads_to_standby(outcome.error):
             self._discard(outcome.error)
         if isinstance(outcome.error, psycopg2.Error):
             outcome.error = translated(outcome.error, connection_lost=outcome.fatal)
