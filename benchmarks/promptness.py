@@ -8,6 +8,7 @@ from statistics import median
 from benchmarks.contenders import GrpcServer
 from benchmarks.copying import FirstRows, copy
 from benchmarks.figures import Figure
+from benchmarks.host import Rounds, quietest
 from benchmarks.jobs import Job
 from benchmarks.own_statements import first_statement
 from benchmarks.readers import ReaderProcess
@@ -15,6 +16,7 @@ from benchmarks.streams import LARGE_CIRCLE, POINTS, Asked, Circle, Whole
 
 WARMING = 10  # calls that do not count
 CALLS = 50
+PATIENCE = 2  # times as many, for some in which the host takes little
 LAYOUT = "COLUMNS"
 
 
@@ -32,34 +34,33 @@ def _figures(
     reader take of it."""
     asked = what.asked(LAYOUT)
     plain, own = copy(what.statement), database.bound(*first_statement(asked))
-    (batch, *least), (row, own_row) = _medians(reader, servers, asked, database, [plain, own])
+    rounds = _rounds(reader, servers, asked, database, [plain, own])
+    row, own_row, batch, *least = map(median, zip(*rounds.results, strict=True))
+
+    def told(first: float, against: float) -> str:
+        times = f"{first * 1000:.2f} ms to a decoded batch against {against * 1000:.2f} ms"
+        return f"median of {CALLS} calls: {times}; {rounds}"
+
     title = f"bulk first batch, {name} / first row"
-    yield Figure(title, batch / row, "< 3", _told(batch, row))
-    yield Figure(f"{title} of the service's own statement", batch / own_row, "none", _told(batch, own_row))
+    yield Figure(title, batch / row, "< 3", told(batch, row))
+    yield Figure(f"{title} of the service's own statement", batch / own_row, "none", told(batch, own_row))
     for each in least:
         title = "bulk first batch, of a handler that has it at hand / first row"
-        yield Figure(title, each / row, "none", _told(each, row))
+        yield Figure(title, each / row, "none", told(each, row))
 
 
-def _medians(
+def _rounds(
     reader: ReaderProcess, servers: Sequence[GrpcServer], asked: Asked, database: FirstRows, statements: Sequence[str]
-) -> tuple[list[float], list[float]]:
-    """Seconds to the first batch of each server's stream, and to the first row of each statement. They take turns, call
+) -> Rounds[list[float]]:
+    """Seconds to the first row of each statement, and to the first batch of each server's stream. They take turns, call
     by call: after a million features all of them find the processor's caches full of these."""
     # Read to their ends: what a stream that is left costs the next one is another question.
     jobs = [Job(server.port, asked.method, asked.requests, times=1) for server in servers]
-    batches: list[list[float]] = [[] for _ in jobs]
-    rows: list[list[float]] = [[] for _ in statements]
-    for number in range(WARMING + CALLS):
-        taken = [database.seconds(statement) for statement in statements]
-        firsts = [reader.read(job).firsts for job in jobs]
-        if number >= WARMING:
-            for seconds, known in zip(taken, rows, strict=True):
-                known.append(seconds)
-            for first, known in zip(firsts, batches, strict=True):
-                known += first
-    return [median(each) for each in batches], [median(each) for each in rows]
 
+    def in_turn() -> list[float]:
+        rows = [database.seconds(statement) for statement in statements]
+        return rows + [first for job in jobs for first in reader.read(job).firsts]
 
-def _told(batch: float, row: float) -> str:
-    return f"median of {CALLS} calls: {batch * 1000:.2f} ms to a decoded batch against {row * 1000:.2f} ms"
+    for _ in range(WARMING):
+        in_turn()
+    return quietest(in_turn, CALLS, PATIENCE)

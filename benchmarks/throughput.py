@@ -1,6 +1,5 @@
 """How much a second: streams and matches against psql's COPY of the same rows."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
@@ -8,6 +7,7 @@ from statistics import median
 from benchmarks.contenders import GrpcServer
 from benchmarks.copying import Content, content, psql_seconds
 from benchmarks.figures import Figure, median_ratio
+from benchmarks.host import Cores, cores, quietest
 from benchmarks.jobs import Job
 from benchmarks.programs import say
 from benchmarks.readers import ReaderProcess
@@ -16,7 +16,6 @@ from benchmarks.streams import PARCELS, POINTS, Asked, Whole, match_asked, match
 ROUNDS = 5
 MATCH_CONNECTIONS = 2  # the service's default
 
-Rates = dict[str, list[float]]
 Run = Callable[[], float]
 
 
@@ -28,17 +27,21 @@ class Contest:
     unit: str
     runs: Mapping[str, Run]
     goals: Mapping[str, str]
+    look: Callable[[], Cores] = cores
 
     def held(self) -> Iterator[Figure]:
-        rates: Rates = defaultdict(list)
-        turn = list(self.runs)
-        for _ in range(ROUNDS):
-            for name in turn:
-                rates[name].append(self.runs[name]())
+        turn = list(self.runs)[::-1]
+
+        def in_turn() -> dict[str, float]:
             turn.reverse()
-        say(f"{self.name}: " + ", ".join(f"{name} {median(rate):,.0f}/s" for name, rate in rates.items()))
+            return {name: self.runs[name]() for name in turn}
+
+        rounds = quietest(in_turn, ROUNDS, look=self.look)
+        rates = {name: [each[name] for each in rounds.results] for name in self.runs}
+        told = ", ".join(f"{name} {median(rate):,.0f}/s" for name, rate in rates.items())
+        say(f"{self.name}: {told}; {rounds}")
         for name, goal in self.goals.items():
-            detail = f"{median(rates[name]):,.0f} {self.unit} a second against {median(rates['psql']):,.0f}"
+            detail = f"{median(rates[name]):,.0f} {self.unit} a second against {median(rates['psql']):,.0f}; {rounds}"
             if name == "COLUMNS":
                 detail += "; stretch goal 0.8"
             yield Figure(f"bulk {self.name} {name} / psql", median_ratio(rates[name], rates["psql"]), goal, detail)

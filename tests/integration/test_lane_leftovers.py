@@ -1,8 +1,9 @@
 """What a job leaves behind on its lane's connection."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg2
 import pytest
@@ -17,7 +18,8 @@ from service.observability.metrics import Metrics
 from service.settings import Settings
 
 
-class Job(NamedTuple):
+@dataclass
+class Job:
     work: Callable[[Cursor], Any]
     guard: StatementGuard
 

@@ -10,6 +10,7 @@ import shapely
 
 from benchmarks import polygons, reader
 from benchmarks.copying import copy
+from benchmarks.host import Cores
 from benchmarks.jobs import Job, Taken
 from benchmarks.memory import Resident
 from benchmarks.streams import LARGE_CIRCLE, POINTS, PROBES, match_asked, match_statements, probes
@@ -147,7 +148,7 @@ def test_contestants_take_turns_and_a_figure_is_the_median_of_the_rounds() -> No
         return next(rates)
 
     runs = {"psql": lambda: run("psql", psql), "COLUMNS": lambda: run("COLUMNS", columns)}
-    (figure,) = Contest("points", "rows", runs, {"COLUMNS": "0.55"}).held()
+    (figure,) = Contest("points", "rows", runs, {"COLUMNS": "0.55"}, look=lambda: Cores(0, 0)).held()
     assert turns[:4] == ["psql", "COLUMNS", "COLUMNS", "psql"]
     assert str(figure).startswith("bulk points COLUMNS / psql: 0.50 (goal 0.55)\n")
 
