@@ -17,7 +17,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from service.catalog import Layer, Property, property_type, shipped_layers
 from service.codec.arrow import ArrowWriter
 from service.codec.columns import ColumnsWriter
-from service.db.assembled import Assembled, AssembledReading
+from service.db.assembled import Assembled
+from service.db.assembled_reading import AssembledReading
 from service.db.queries import Statement, build
 from service.db.snapshot import Snapshot
 from service.db.stream import CopyReading, Put

@@ -3,19 +3,15 @@
 One COPY, each of whose rows has a few blocks' worth of the table: of every column all the values one after the other,
 which are Arrow's own buffers and protobuf's lists, or nearly. It reads by physical place, not by key, which spares the
 index and suits keys of any type. The places are blocks; where features are larger than these show, they are measured
-first. To plan such a statement takes longer than to find the rows of a block: those of the first come row by row,
-before it is sent.
+first. What it reads is read by `assembled_reading.py`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial, reduce
-from itertools import chain
+from collections.abc import Sequence
+from functools import reduce
 from operator import add
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from psycopg2 import ProgrammingError
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 from sqlalchemy import Cast, ColumnClause, ColumnElement, Select, cast, column, func, literal_column, select, true
 from sqlalchemy import Column as TableColumn
@@ -24,14 +20,11 @@ from sqlalchemy.sql import visitors
 
 from service.catalog import Layer, PropertyType
 from service.db.arrays import Values, assembly
-from service.db.cancel import StatementGuard
 from service.db.columns import Column, Expression
 from service.db.copy import Field, Wire, decoder
-from service.db.deference import Awaited, nobody
 from service.db.queries import Statement, compiled
-from service.db.snapshot import Part, Snapshot
-from service.db.stream import CopyReading, Put, Sink, few_first
-from service.domain import Batch, Encoding, Kind, Result, Shape, View
+from service.db.snapshot import Part
+from service.domain import Encoding, Kind, Result, Shape, View
 
 # Few enough that what PostgreSQL assembles at a time stays in a core's cache; batches are put together of several.
 BLOCKS = 16
@@ -40,7 +33,6 @@ POINT_BYTES = 21
 
 _INTEGER = Field(Wire.INT64, nullable=False)
 _ASSEMBLED = Field(Wire.BYTES)
-Write = Callable[[Sequence[Values]], Iterable[Batch]]
 
 
 def can_be_assembled(shape: Shape) -> bool:
@@ -221,77 +213,3 @@ def _width(column: Column, layer: Layer, shape: Shape) -> int | None:
     """Points are of one size, empty ones included."""
     is_point = column.kind == "geometry" and layer.geometry_type == "POINT" and shape.output.view is View.FULL
     return POINT_BYTES if is_point else None
-
-
-@dataclass(slots=True, eq=False)
-class AssembledReading:
-    """A part of a layer, read on a connection of its own. `snapshot` is what readings share of which each takes a part.
-
-    `plain` reads the layer row by row, where its relation is none that has its rows in blocks of its own: a view, a
-    partitioned table.
-    """
-
-    assembled: Assembled
-    write: Write
-    plain: CopyReading
-    snapshot: Snapshot
-    guard: StatementGuard = field(default_factory=StatementGuard)
-    _begun: bool = False  # with the rows of the first block
-    _left: Iterator[Batch] = field(default_factory=lambda: iter(()))  # of those rows
-
-    def perform(self, cursor: Cursor, put: Put, awaited: Awaited = nobody) -> None:
-        with self.snapshot.part(cursor, partial(self._begin, put)) as part:
-            finish = self._copy(cursor, put, awaited, part)
-        finish()  # the reader may take its time: no session idles in a transaction for it
-
-    def _begin(self, put: Put, cursor: Cursor, begin: str) -> None:
-        """If the relation is what it was, which is looked at afterwards, the first rows are read along."""
-        if self.assembled.begins_in_blocks:
-            try:
-                self._read_first_block(cursor, put, f"{begin}; ")
-                return
-            except ProgrammingError:
-                cursor.execute("ROLLBACK")
-        cursor.execute(begin)
-
-    def _read_first_block(self, cursor: Cursor, put: Put, begin: str = "") -> None:
-        """There is room for the first batch of all; the others are put where the reader may take its time."""
-        rows: list[bytes] = []
-        statement = cursor.mogrify(self.assembled.first_block, {})
-        cursor.copy_expert(begin.encode() + statement, Sink(rows.append))
-        self._begun = True
-        self._left = chain.from_iterable(self.plain.batches(b"".join(some)) for some in few_first(rows))
-        for batch in self._left:
-            put(batch)
-            return
-
-    def _copy(self, cursor: Cursor, put: Put, awaited: Awaited, part: Part | None) -> Callable[[], None]:
-        measured = self.assembled.measured(cursor) if part is not None else None
-        if part is not None and measured is not None:
-            if part.number == 0 and not (self._begun or measured):
-                self._read_first_block(cursor, put)
-            statement = self.assembled.statement(cursor, part, measured=measured, since=int(self._begun))
-            reading = CopyReading(lambda _: statement, self._batches, gathered=list, first_bytes=1)
-            return reading.copy(cursor, put, awaited)
-        if part is not None and part.number == 0:
-            return self._row_by_row().copy(cursor, put, awaited)
-        return _nothing
-
-    def _row_by_row(self) -> CopyReading:
-        """What has not been read of a relation that has become another."""
-        if not self._begun:
-            return self.plain
-        return replace(
-            self.plain,
-            statement=lambda cursor: cursor.mogrify(self.assembled.other_blocks, {}),
-            batches=lambda rows: chain(self._left, self.plain.batches(rows)),
-        )
-
-    def _batches(self, rows: Sequence[bytes]) -> Iterator[Batch]:
-        yield from self._left
-        if columns := self.assembled.columns(rows):
-            yield from self.write(columns)
-
-
-def _nothing() -> None:
-    """What is left to do for a part that has nothing to read."""

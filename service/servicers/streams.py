@@ -12,7 +12,8 @@ from service.codec.exports import ExportReader
 from service.codec.familiar_exports import AskedExport, FamiliarExports
 from service.codec.geometry import Stored
 from service.codec.joins import JoinReader, JoinWriter
-from service.db.assembled import AssembledReading, Assemblies, can_be_assembled
+from service.db.assembled import Assemblies, can_be_assembled
+from service.db.assembled_reading import AssembledReading
 from service.db.guards import PlanGuards
 from service.db.joins import join_statement
 from service.db.queries import Statement, Statements

@@ -7,7 +7,8 @@ from dataclasses import replace
 import psycopg2
 import pytest
 
-from service.db.assembled import Assembled, AssembledReading
+from service.db.assembled import Assembled
+from service.db.assembled_reading import AssembledReading
 from service.db.snapshot import Snapshot
 from service.domain import Batch, Layout
 from tests.assembling import EVERYTHING, ask, at_once, layer_of, reading_of, rows_of, same, selected
