@@ -9,11 +9,15 @@ import psycopg2
 
 from service.db.cancel import LOAD_POSTGIS
 
+# What SQLAlchemy and the service ask a new session first is no statement that anybody waits for.
+GIVEN = (
+    f"query <> '{LOAD_POSTGIS}'"
+    " AND query !~ '^(select pg_catalog.version|select current_schema|show |BEGIN$|ROLLBACK$)'"
+)
 # The sessions of the service's pool that are at something; and of these, those that wait for a lock.
-# What a new session does before it is given a statement is not one that anybody waits for.
 RUNNING = (
     "application_name LIKE 'spatial-service/%' AND application_name NOT LIKE '%/health' AND state = 'active'"
-    f" AND query <> '{LOAD_POSTGIS}'"
+    f" AND {GIVEN}"
 )
 BLOCKED = f"{RUNNING} AND wait_event_type = 'Lock'"
 SESSIONS = "application_name LIKE 'spatial-service/read'"

@@ -16,7 +16,6 @@ from service.codec.batches import batch_writer
 from service.codec.exports import ExportReader
 from service.codec.geometry import GeometryLimits, ProbeReader
 from service.codec.questions import QuestionReader
-from service.db.cancel import LOAD_POSTGIS
 from service.db.canceller import Canceller
 from service.db.engine import bulk_pool, control_engine
 from service.db.queries import Statements
@@ -26,13 +25,14 @@ from service.observability.metrics import Metrics
 from service.settings import Settings
 from spatial.v1 import feature_pb2
 from spatial.v1 import query_pb2 as query
+from tests.situations import GIVEN
 
 LAYOUTS = ("ROWS", "COLUMNS", "ARROW")
 CATALOG = Catalog(shipped_layers())
 IN_FLIGHT = "spatial_streams_in_flight"
 BULK_IN_USE = 'spatial_pool_connections{pool="bulk",state="in_use"}'
 BULK_SESSIONS = "application_name = 'spatial-service/bulk'"
-BULK_RUNNING = f"{BULK_SESSIONS} AND state <> 'idle' AND query <> '{LOAD_POSTGIS}'"
+BULK_RUNNING = f"{BULK_SESSIONS} AND state <> 'idle' AND {GIVEN}"
 IDLE_IN_TRANSACTION = "application_name LIKE 'spatial-service/%' AND state LIKE 'idle in transaction%'"
 # Between BEGIN and its first statement everybody is idle in a transaction, for a moment.
 LONG_IDLE_IN_TRANSACTION = f"{IDLE_IN_TRANSACTION} AND clock_timestamp() - state_change > interval '0.5 s'"
