@@ -1,7 +1,8 @@
 """The handler that most people would write, and write well: a thread per call, a raw cursor, messages the normal way.
 
 It answers SearchRadius over the facilities, first page, with three properties, and nothing else: no checks, no paging,
-no metrics. And StreamFeatures with a batch that it has at hand, whatever is asked: no stream's first comes sooner.
+no metrics. And, whatever is asked, the first batch of a whole layer: StreamFeatures has it at hand, as no stream could;
+StreamRadius asks PostgreSQL for its rows, and for no others.
 `python -m benchmarks.bare_handler URL PORT THREADS`
 """
 
@@ -50,11 +51,20 @@ class BareHandler(query_pb2_grpc.SpatialServiceServicer):
     ) -> Iterator[feature_pb2.FeatureBatch]:
         yield self._batch
 
+    def StreamRadius(  # noqa: N802 - gRPC's name
+        self, request: query_pb2.StreamRadiusRequest, context: grpc.ServicerContext
+    ) -> Iterator[feature_pb2.FeatureBatch]:
+        connection = self._idle.get()
+        try:
+            yield _first_batch(connection)
+        finally:
+            self._idle.put(connection)
+
 
 def _first_batch(connection: Connection) -> feature_pb2.FeatureBatch:
-    """As many features as PostgreSQL sends at first."""
+    """As many features as the service sends at first."""
     with connection.cursor() as cursor:
-        cursor.execute(f"{POINTS.statement} LIMIT 100")
+        cursor.execute(f"{POINTS.statement} LIMIT 20")
         keys, shapes, *properties = zip(*cursor.fetchall(), strict=True)
     columns = feature_pb2.FeatureColumns(count=len(keys), int64_ids=keys, wkb=map(bytes, shapes))
     for name, values in zip(POINTS.properties, properties, strict=True):

@@ -1,7 +1,7 @@
 """How soon: a stream's first message against the first row of the same statement, as one would write it, and as the
 service does. What lies between the two is PostgreSQL's; the rest is the service's own, and the way there and back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from statistics import median
 
@@ -21,20 +21,33 @@ LAYOUT = "COLUMNS"
 
 
 def figures(url: str, reader: ReaderProcess, server: GrpcServer, bare: GrpcServer) -> Iterator[Figure]:
+    whole, circle = POINTS.asked(LAYOUT), LARGE_CIRCLE.asked(LAYOUT)
+    least = {  # whatever a bare handler is asked, see there
+        "of a handler that has it at hand": _job(bare, whole),
+        "of a handler that asks for no more": _job(bare, circle),
+    }
     with closing(FirstRows(url)) as database:
-        yield from _figures("whole layer", POINTS, reader, [server, bare], database)
+        yield from _figures("whole layer", POINTS, _job(server, whole), least, reader, database)
         kilometres = LARGE_CIRCLE.radius_meters / 1000
-        yield from _figures(f"radius of {kilometres:.0f} km", LARGE_CIRCLE, reader, [server], database)
+        yield from _figures(f"radius of {kilometres:.0f} km", LARGE_CIRCLE, _job(server, circle), {}, reader, database)
+
+
+def _job(server: GrpcServer, asked: Asked) -> Job:
+    # Read to its end: what a stream that is left costs the next one is another question.
+    return Job(server.port, asked.method, asked.requests, times=1)
 
 
 def _figures(
-    name: str, what: Whole | Circle, reader: ReaderProcess, servers: Sequence[GrpcServer], database: FirstRows
+    name: str,
+    what: Whole | Circle,
+    service: Job,
+    others: Mapping[str, Job],
+    reader: ReaderProcess,
+    database: FirstRows,
 ) -> Iterator[Figure]:
-    """Of the service, and of a handler that has a batch at hand, if it is the other of the servers: what gRPC and the
-    reader take of it."""
-    asked = what.asked(LAYOUT)
-    plain, own = copy(what.statement), database.bound(*first_statement(asked))
-    rounds = _rounds(reader, servers, asked, database, [plain, own])
+    """Of the service, and of handlers that do less: what gRPC and the reader take of it."""
+    plain, own = copy(what.statement), database.bound(*first_statement(what.asked(LAYOUT)))
+    rounds = _rounds(reader, service, list(others.values()), database, [plain, own])
     row, own_row, batch, *least = map(median, zip(*rounds.results, strict=True))
 
     def told(first: float, against: float) -> str:
@@ -44,22 +57,27 @@ def _figures(
     title = f"bulk first batch, {name} / first row"
     yield Figure(title, batch / row, "< 3", told(batch, row))
     yield Figure(f"{title} of the service's own statement", batch / own_row, "none", told(batch, own_row))
-    for each in least:
-        title = "bulk first batch, of a handler that has it at hand / first row"
-        yield Figure(title, each / row, "none", told(each, row))
+    for whose, first in zip(others, least, strict=True):
+        yield Figure(f"bulk first batch, {whose} / first row", first / row, "none", told(first, row))
 
 
 def _rounds(
-    reader: ReaderProcess, servers: Sequence[GrpcServer], asked: Asked, database: FirstRows, statements: Sequence[str]
+    reader: ReaderProcess, service: Job, others: Sequence[Job], database: FirstRows, statements: Sequence[str]
 ) -> Rounds[list[float]]:
-    """Seconds to the first row of each statement, and to the first batch of each server's stream. They take turns, call
-    by call: after a million features all of them find the processor's caches full of these."""
-    # Read to their ends: what a stream that is left costs the next one is another question.
-    jobs = [Job(server.port, asked.method, asked.requests, times=1) for server in servers]
+    """Seconds to the first row of each statement, to the first batch of the service's stream, and to those of others.
+    They take turns, call by call, and each comes after a million features, of which the processor's caches are full."""
+
+    def first(job: Job) -> float:
+        (seconds,) = reader.read(job).firsts
+        return seconds
 
     def in_turn() -> list[float]:
         rows = [database.seconds(statement) for statement in statements]
-        return rows + [first for job in jobs for first in reader.read(job).firsts]
+        times = [*rows, first(service)]
+        for job in others:
+            times.append(first(job))
+            reader.read(service)
+        return times
 
     for _ in range(WARMING):
         in_turn()
