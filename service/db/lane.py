@@ -9,12 +9,13 @@ from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
 import psycopg2
+from prometheus_client import Histogram
 from psycopg2 import errorcodes
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
-from sqlalchemy import Connection as Pooled
-from sqlalchemy import exc
+from sqlalchemy import Connection as Wrapped
+from sqlalchemy import Engine, PoolProxiedConnection, exc
 
 from service.db.cancel import Abandoned, StatementGuard
 from service.db.engine import Pool
@@ -26,8 +27,12 @@ from service.observability.metrics import Metrics
 LINGER_SECONDS = 0.02
 
 
+Pooled = PoolProxiedConnection | Wrapped  # what SQLAlchemy lends, and the same for its own sessions
+
+
 def driver_connection(pooled: Pooled) -> Connection:
-    connection = pooled.connection.driver_connection
+    lent = pooled.connection if isinstance(pooled, Wrapped) else pooled
+    connection = lent.driver_connection
     assert isinstance(connection, Connection)
     return connection
 
@@ -74,10 +79,15 @@ class Lane:
     perform: Callable[[Any, Any], Any]  # a job on what `opened` gives; the lane's own buffer may hang on it
     following: Callable[[Any, Outcome], Job | None]
     finished: Callable[["Lane", Any, Outcome, Any], None]
-    opened: Callable[[Pooled], AbstractContextManager[Any]] = driver_cursor  # on the connection, for each job
+    opened: Callable[[Any], AbstractContextManager[Any]] = driver_cursor  # on the connection, for each job
+    borrow: Callable[[Engine], Pooled] = Engine.raw_connection
     _inbox: SimpleQueue[Job | None] = field(default_factory=SimpleQueue)
     _pooled: Pooled | None = None
     _thread: Thread | None = None
+    _checkouts: Histogram = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._checkouts = self.metrics.checkout.labels(self.pool.name)
 
     def start(self) -> None:
         self._thread = Thread(target=self._work, name=self.name, daemon=True)
@@ -153,14 +163,14 @@ class Lane:
             try:
                 self._pooled = self._admitted()
             finally:
-                self.metrics.checkout.labels(self.pool.name).observe(perf_counter() - started)
+                self._checkouts.observe(perf_counter() - started)
         return self._pooled
 
     def _admitted(self) -> Pooled:
         if not self.pool.turnstile.enter(self.pool.timeout):
             raise exc.TimeoutError
         try:
-            return self.pool.engine.connect()
+            return self.borrow(self.pool.engine)
         except BaseException:
             self.pool.turnstile.leave()
             raise

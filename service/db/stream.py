@@ -14,6 +14,7 @@ from itertools import accumulate
 from time import perf_counter
 from typing import Any, Protocol
 
+from prometheus_client import Counter
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
 from service.db.cancel import Abandoned, StatementGuard
@@ -156,6 +157,7 @@ class Streams:
         self._busy: dict[_Job, Lane] = {}
         # They are kept, and for a moment their connections: to start a thread takes as long as many a statement.
         self._idle: list[Lane] = []
+        self._counted: dict[tuple[str, Layout], tuple[Counter, Counter]] = {}
         self._closed = False
 
     @contextmanager
@@ -188,8 +190,7 @@ class Streams:
         """The messages that the readings put, each on a connection of its own. Leaving the iterator ends them. Those
         behind the first help it: for want of a connection they stay away."""
         read = readings(self._pool.turnstile.free)
-        features = self._metrics.stream_features.labels(method, layout.name)
-        sent = self._metrics.stream_bytes.labels(method)
+        features, sent = self._counters(method, layout)
         relay: Relay[Batch] = Relay(len(read), AHEAD_BYTES)
         noted = _noting(TRAIL.get(), method)
         ended = False
@@ -214,6 +215,14 @@ class Streams:
             relay.close()
             if not ended:
                 self._loop.call_later(CANCEL_SECONDS, self._cancel, jobs)
+
+    def _counters(self, method: str, layout: Layout) -> tuple[Counter, Counter]:
+        """Of features and of bytes, looked up among the metrics once."""
+        known = self._counted.get((method, layout))
+        if known is None:
+            features = self._metrics.stream_features.labels(method, layout.name)
+            known = self._counted[method, layout] = features, self._metrics.stream_bytes.labels(method)
+        return known
 
     def _cancel(self, jobs: Sequence["_Job"]) -> None:
         for job in jobs:

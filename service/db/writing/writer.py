@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from service.db.canceller import Canceller
@@ -90,7 +91,7 @@ class Writer:
             with suppress(RuntimeError):  # the event loop has gone
                 self._loop.call_soon_threadsafe(self._finished, *what)
 
-        lane = Lane(name, pool, self._metrics, self._perform, self._follow, tell, KeptSession())
+        lane = Lane(name, pool, self._metrics, self._perform, self._follow, tell, KeptSession(), Engine.connect)
         lane.start()
         return lane
 
