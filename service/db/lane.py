@@ -9,7 +9,6 @@ from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
 import psycopg2
-from prometheus_client import Histogram
 from psycopg2 import errorcodes
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
@@ -84,10 +83,10 @@ class Lane:
     _inbox: SimpleQueue[Job | None] = field(default_factory=SimpleQueue)
     _pooled: Pooled | None = None
     _thread: Thread | None = None
-    _checkouts: Histogram = field(init=False)
+    _observe_checkout: Callable[[float], None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._checkouts = self.metrics.checkout.labels(self.pool.name)
+        self._observe_checkout = self.metrics.checkout.labels(self.pool.name).observe
 
     def start(self) -> None:
         self._thread = Thread(target=self._work, name=self.name, daemon=True)
@@ -163,7 +162,7 @@ class Lane:
             try:
                 self._pooled = self._admitted()
             finally:
-                self._checkouts.observe(perf_counter() - started)
+                self._observe_checkout(perf_counter() - started)
         return self._pooled
 
     def _admitted(self) -> Pooled:

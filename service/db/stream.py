@@ -14,7 +14,6 @@ from itertools import accumulate
 from time import perf_counter
 from typing import Any, Protocol
 
-from prometheus_client import Counter
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class, whatever its case
 
 from service.db.cancel import Abandoned, StatementGuard
@@ -47,6 +46,7 @@ CANCEL_SECONDS = 0.1
 
 Put = Callable[[Batch], None]
 Noted = Callable[[Outcome], None]
+Count = Callable[[float], None]
 
 
 class Reading(Protocol):
@@ -157,7 +157,7 @@ class Streams:
         self._busy: dict[_Job, Lane] = {}
         # They are kept, and for a moment their connections: to start a thread takes as long as many a statement.
         self._idle: list[Lane] = []
-        self._counted: dict[tuple[str, Layout], tuple[Counter, Counter]] = {}
+        self._counts: dict[tuple[str, Layout], tuple[Count, Count]] = {}
         self._closed = False
 
     @contextmanager
@@ -190,7 +190,7 @@ class Streams:
         """The messages that the readings put, each on a connection of its own. Leaving the iterator ends them. Those
         behind the first help it: for want of a connection they stay away."""
         read = readings(self._pool.turnstile.free)
-        features, sent = self._counters(method, layout)
+        count_features, count_bytes = self._counters(method, layout)
         relay: Relay[Batch] = Relay(len(read), AHEAD_BYTES)
         noted = _noting(TRAIL.get(), method)
         ended = False
@@ -204,8 +204,8 @@ class Streams:
         try:
             async for batch in relay.read():
                 yield batch.message
-                features.inc(batch.features)
-                sent.inc(len(batch.message))
+                count_features(batch.features)
+                count_bytes(len(batch.message))
             ended = True
         except SpatialError as error:
             if is_rejection(error):
@@ -216,12 +216,12 @@ class Streams:
             if not ended:
                 self._loop.call_later(CANCEL_SECONDS, self._cancel, jobs)
 
-    def _counters(self, method: str, layout: Layout) -> tuple[Counter, Counter]:
-        """Of features and of bytes, looked up among the metrics once."""
-        known = self._counted.get((method, layout))
+    def _counters(self, method: str, layout: Layout) -> tuple[Count, Count]:
+        """What counts features and bytes, looked up among the metrics once."""
+        known = self._counts.get((method, layout))
         if known is None:
             features = self._metrics.stream_features.labels(method, layout.name)
-            known = self._counted[method, layout] = features, self._metrics.stream_bytes.labels(method)
+            known = self._counts[method, layout] = features.inc, self._metrics.stream_bytes.labels(method).inc
         return known
 
     def _cancel(self, jobs: Sequence["_Job"]) -> None:
