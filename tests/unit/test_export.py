@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -298,6 +299,35 @@ def test_who_is_stopped_within_a_library_ends_as_stopped(number: signal.Signals)
     with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit), stoppable():
         library()
     assert signal.getsignal(number) is before
+
+
+def test_who_is_stopped_where_python_ignores_it_is_stopped_a_moment_later(capfd: pytest.CaptureFixture[str]) -> None:
+    class Library:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def work() -> None:
+        Library()
+        time.sleep(20)
+
+    with pytest.raises(KeyboardInterrupt), stoppable():
+        work()
+    assert capfd.readouterr().err == ""
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+def test_what_else_python_ignores_is_told_as_ever() -> None:
+    told: list[object] = []
+
+    class Library:
+        def __del__(self) -> None:
+            raise RuntimeError("disk")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_value))
+        with stoppable():
+            Library()
+    assert [str(each) for each in told] == ["disk"]
 
 
 def test_an_error_is_itself_if_nobody_stopped_it() -> None:
