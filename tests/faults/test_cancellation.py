@@ -146,7 +146,7 @@ def test_a_call_that_is_cancelled_while_it_waits_for_a_lane_never_reaches_postgr
         free_the_lane()
         holder.result()
         assert narrow.stub.SearchIntersects(zone(2), timeout=20).features[0].id == "2"
-        assert quiet(filled)()
+        eventually(quiet(filled))
     assert narrow.metric('spatial_query_seconds_count{layer="facilities",query="nearest"}') == 0
 
 
@@ -156,7 +156,7 @@ def test_the_servers_own_limit_on_a_statement_is_told_apart_from_the_callers_dea
             served.stub.SearchRadius(radius(), timeout=30)
         told = refusal(refused.value)
         assert (told.code, told.reason) == ("DEADLINE_EXCEEDED", "STATEMENT_TIMEOUT")
-        assert quiet(filled)()
+        eventually(quiet(filled))
 
 
 def test_a_table_locked_for_longer_than_the_lock_timeout_is_unavailable(filled: str) -> None:
