@@ -25,7 +25,6 @@ from service.observability.metrics import Metrics
 # Long enough that calls in a row need no checkout (and its ping) each, short enough that nobody misses a connection.
 LINGER_SECONDS = 0.02
 
-
 Pooled = PoolProxiedConnection | Wrapped  # what SQLAlchemy lends, and the same for its own sessions
 
 
