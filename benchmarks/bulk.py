@@ -1,7 +1,7 @@
 """Bulk: a million points, polygons of a kilobyte and of a megabyte, and thousands of probes, as streams.
 
 psql's COPY of the same rows is the limit; it and the service take turns on the same database, in rounds, and a figure
-is the median of the rounds' ratios: of those in which the host took the least of the cores.
+is the median of the rounds' ratios: for rates of those in which the host took the least of the cores.
 """
 
 from collections.abc import Iterator
@@ -52,10 +52,11 @@ def _figures(url: str) -> Iterator[Figure]:
 def _print_setting(url: str) -> None:
     postgresql, postgis = versions(url)
     sizes = f"{ROWS:,} points, {polygons.PARCELS:,} polygons of 1 KB, {polygons.ZONES} of 1 MB, {PROBES:,} probes"
+    rounds = f"{throughput.ROUNDS} rounds, for rates {QUIETEST}"
     lines = [
         *machine(),
         ("database", f"PostgreSQL {postgresql}, PostGIS {postgis}; {sizes}"),
-        ("measured", f"{throughput.ROUNDS} rounds, {QUIETEST}; readers, servers and database share the machine"),
+        ("measured", f"{rounds}; readers, servers and database share the machine"),
         ("rows", "id, geometry as WKB and three properties, decoded by the reader; psql copies them to /dev/null"),
     ]
     print_lines(lines)
